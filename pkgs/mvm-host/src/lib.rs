@@ -1,0 +1,14 @@
+//! Effects of microvm-dev on the host.
+//!
+//! Where things are: [`realm`] says which directories a realm uses, [`store`] owns the files of VMs, [`keeper`] holds
+//! the realm's namespaces and running VMs, [`client`] talks to it. Each effect on the outside world stands behind one
+//! module; what is planned (arguments, rules, file trees) is a value that tests compare, and applying it is dull.
+
+pub mod client;
+pub mod error;
+pub mod keeper;
+pub mod keys;
+pub mod realm;
+pub mod store;
+
+pub use error::{Error, Result};

@@ -1,0 +1,463 @@
+//! The files of VMs: the one module that writes them.
+//!
+//! ```text
+//! STATE/                      mode 0700
+//!   .lock                     flock: exclusive while VMs are created or deleted (names, addresses)
+//!   .new-XXXX/  .trash-XXXX/  a VM half made or half deleted; swept by `sweep`
+//!   NAME/
+//!     spec.json               immutable
+//!     state.json              what changes; replaced atomically, under NAME/.lock
+//!     .lock
+//!     ssh/host_key{,.pub}     the guest's SSH host key, pinned in known_hosts
+//!     ssh/user_key{,.pub}     the key that logs in
+//!     ssh/known_hosts
+//!     overlay/upper, overlay/work   the project's changes
+//!     home.img                home disk (with --persist)
+//!     console.log{,.1}        the guest's console
+//!     vmm.log                 what the VMM and the file server said
+//! ```
+//!
+//! Every write is: temporary file, fsync, rename, fsync of the directory. A VM appears by the rename of its whole
+//! directory and disappears by one, so that no process ever sees half a VM.
+
+use crate::{Error, Result, keys};
+use mvm_spec::net::Cidr;
+use mvm_spec::{VmName, VmSpec};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What changes in the life of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VmState {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// When the VM was made, in seconds since 1970.
+    pub created_at: u64,
+    /// The guest's `/etc/machine-id`.
+    pub machine_id: String,
+    /// When it was started last, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
+    /// How it ended last, if not by a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// A VM as stored.
+#[derive(Clone, Debug)]
+pub struct StoredVm {
+    /// What it is.
+    pub spec: VmSpec,
+    /// What has become of it.
+    pub state: VmState,
+}
+
+/// The paths of one VM.
+#[derive(Clone, Debug)]
+pub struct VmPaths {
+    /// The VM's directory.
+    pub dir: PathBuf,
+}
+
+impl VmPaths {
+    /// `spec.json`.
+    pub fn spec(&self) -> PathBuf {
+        self.dir.join("spec.json")
+    }
+    /// `state.json`.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+    /// The guest's private SSH host key.
+    pub fn host_key(&self) -> PathBuf {
+        self.dir.join("ssh/host_key")
+    }
+    /// The private key that logs in.
+    pub fn user_key(&self) -> PathBuf {
+        self.dir.join("ssh/user_key")
+    }
+    /// `known_hosts` with the guest's host key under the name [`ssh_host_alias`].
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir.join("ssh/known_hosts")
+    }
+    /// Upper layer of the project's overlay.
+    pub fn upper(&self) -> PathBuf {
+        self.dir.join("overlay/upper")
+    }
+    /// Work directory of the project's overlay.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("overlay/work")
+    }
+    /// The home disk.
+    pub fn home_image(&self) -> PathBuf {
+        self.dir.join("home.img")
+    }
+    /// The guest's console.
+    pub fn console_log(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+    /// What the VMM and the file server said.
+    pub fn vmm_log(&self) -> PathBuf {
+        self.dir.join("vmm.log")
+    }
+}
+
+/// The name under which SSH knows a VM (`HostKeyAlias`, `Host` of `mvm ssh-config`).
+pub fn ssh_host_alias(name: &VmName) -> String {
+    format!("{name}.mvm")
+}
+
+/// The VMs of one realm.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// How much a write must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// The loss of power.
+    PowerLoss,
+    /// The end of this process: for VMs that end with it anyway.
+    ProcessEnd,
+}
+
+impl Store {
+    /// The store in `root` (a realm's state directory), which must exist.
+    pub fn open(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The paths of VM `name`, whether it exists or not.
+    pub fn paths(&self, name: &VmName) -> VmPaths {
+        VmPaths { dir: self.root.join(name.as_str()) }
+    }
+
+    /// All names, sorted. A missing state directory holds none.
+    pub fn names(&self) -> Result<Vec<VmName>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", &self.root)(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", &self.root))?;
+            // Our own files begin with `.`, which no VM name does.
+            if let Some(name) = entry.file_name().to_str().and_then(|name| VmName::new(name).ok()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// All VMs, sorted by name; one that can't be read is an error of its own and hides no other.
+    pub fn list(&self) -> Result<Vec<(VmName, Result<StoredVm>)>> {
+        let mut vms = Vec::new();
+        for name in self.names()? {
+            match self.get(&name) {
+                // Deleted since we read the directory.
+                Err(Error::NoSuchVm(_)) => {}
+                vm => vms.push((name, vm)),
+            }
+        }
+        Ok(vms)
+    }
+
+    /// VM `name`.
+    pub fn get(&self, name: &VmName) -> Result<StoredVm> {
+        let paths = self.paths(name);
+        let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !paths.dir.exists() => {
+                Err(Error::NoSuchVm(name.clone()))
+            }
+            Err(error) => Err(Error::io("read", &path)(error)),
+        };
+        let spec = mvm_spec::parse(&read(paths.spec())?).map_err(|source| Error::Spec {
+            name: name.clone(),
+            path: paths.spec(),
+            source,
+        })?;
+        let state = serde_json::from_str(&read(paths.state())?)
+            .map_err(|source| Error::State { path: paths.state(), source })?;
+        Ok(StoredVm { spec, state })
+    }
+
+    /// Whether there is a VM `name`.
+    pub fn contains(&self, name: &VmName) -> bool {
+        self.paths(name).dir.is_dir()
+    }
+
+    /// Makes VMs: all of `drafts` or none.
+    ///
+    /// A draft with a network gets a free address of `subnet` (the bridge's address and prefix). Names that are taken,
+    /// and a full subnet, are found before anything is written. Returns the specs as written.
+    pub fn create(&self, mut drafts: Vec<VmSpec>, subnet: Cidr) -> Result<Vec<VmSpec>> {
+        let _lock = self.lock()?;
+        if let Some(draft) = drafts.iter().find(|draft| self.contains(&draft.name)) {
+            return Err(Error::NameTaken(draft.name.clone()));
+        }
+        if drafts.iter().any(|draft| draft.network.is_some()) {
+            let used: Vec<Ipv4Addr> = self
+                .list()?
+                .into_iter()
+                .filter_map(|(_, vm)| vm.ok()?.spec.network.map(|network| network.address.address))
+                .collect();
+            let mut free = addresses(subnet).filter(|address| !used.contains(address));
+            for network in drafts.iter_mut().filter_map(|draft| draft.network.as_mut()) {
+                let address = free.next().ok_or(Error::SubnetFull { subnet, used: used.len() })?;
+                network.address = Cidr { address, prefix: subnet.prefix };
+                network.gateway = subnet.address;
+            }
+        }
+        let mut made: Vec<PathBuf> = Vec::new();
+        let undo = |made: &[PathBuf]| {
+            for dir in made {
+                // The error that led here is the one to report; `sweep` finds what stays.
+                let _ = remove_tree(dir);
+            }
+        };
+        for draft in &drafts {
+            match self.create_dir(draft) {
+                Ok(dir) => made.push(dir),
+                Err(error) => {
+                    undo(&made);
+                    return Err(error);
+                }
+            }
+        }
+        for (draft, dir) in drafts.iter().zip(&made) {
+            let place = self.paths(&draft.name).dir;
+            if let Err(error) = std::fs::rename(dir, &place) {
+                undo(&made);
+                undo(&drafts.iter().map(|draft| self.paths(&draft.name).dir).collect::<Vec<_>>());
+                return Err(Error::io("create", &place)(error));
+            }
+        }
+        if drafts.iter().any(|draft| !draft.ephemeral) {
+            sync_dir(&self.root)?;
+        }
+        Ok(drafts)
+    }
+
+    /// A complete VM directory under a temporary name.
+    fn create_dir(&self, spec: &VmSpec) -> Result<PathBuf> {
+        let durability = if spec.ephemeral { Durability::ProcessEnd } else { Durability::PowerLoss };
+        let dir = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempdir_in(&self.root)
+            .map_err(Error::io("create a directory in", &self.root))?;
+        let paths = VmPaths { dir: dir.path().to_owned() };
+        for sub in ["ssh", "overlay", "overlay/upper", "overlay/work"] {
+            let sub = paths.dir.join(sub);
+            std::fs::DirBuilder::new().mode(0o700).create(&sub).map_err(Error::io("create", &sub))?;
+        }
+        let host = keys::generate(&format!("host key of {}", spec.name))?;
+        let user = keys::generate(&format!("user key of {}", spec.name))?;
+        let known = format!("{} {}\n", ssh_host_alias(&spec.name), host.public);
+        let state = VmState {
+            version: 1,
+            created_at: now(),
+            machine_id: new_machine_id()?,
+            started_at: None,
+            last_failure: None,
+        };
+        for (path, text) in [
+            (paths.host_key(), host.private),
+            (paths.dir.join("ssh/host_key.pub"), host.public + "\n"),
+            (paths.user_key(), user.private),
+            (paths.dir.join("ssh/user_key.pub"), user.public + "\n"),
+            (paths.known_hosts(), known),
+            (paths.state(), json(&state, &paths.state())?),
+            (paths.spec(), json(spec, &paths.spec())?),
+        ] {
+            write_new(&path, text.as_bytes(), durability)?;
+        }
+        if durability == Durability::PowerLoss {
+            sync_dir(&paths.dir.join("ssh"))?;
+            sync_dir(&paths.dir)?;
+        }
+        Ok(dir.keep())
+    }
+
+    /// Changes the state of VM `name` by `change`, atomically.
+    pub fn update_state(&self, name: &VmName, change: impl FnOnce(&mut VmState)) -> Result<VmState> {
+        let paths = self.paths(name);
+        let _lock = match lock_file(&paths.dir.join(".lock")) {
+            Err(_) if !paths.dir.exists() => return Err(Error::NoSuchVm(name.clone())),
+            lock => lock?,
+        };
+        let StoredVm { spec, mut state } = self.get(name)?;
+        change(&mut state);
+        let text = json(&state, &paths.state())?;
+        let durability = if spec.ephemeral { Durability::ProcessEnd } else { Durability::PowerLoss };
+        replace(&paths.state(), text.as_bytes(), durability)?;
+        Ok(state)
+    }
+
+    /// Removes VM `name` and all its files. The caller has made sure that it does not run.
+    pub fn delete(&self, name: &VmName) -> Result<()> {
+        let dir = self.paths(name).dir;
+        let trash = {
+            let _lock = self.lock()?;
+            let trash = tempfile::Builder::new()
+                .prefix(".trash-")
+                .tempdir_in(&self.root)
+                .map_err(Error::io("create a directory in", &self.root))?
+                .keep();
+            // Onto an empty directory, rename(2) is atomic.
+            match std::fs::rename(&dir, &trash) {
+                Ok(()) => trash,
+                Err(error) => {
+                    let _ = std::fs::remove_dir(&trash);
+                    return Err(match error.kind() {
+                        std::io::ErrorKind::NotFound => Error::NoSuchVm(name.clone()),
+                        _ => Error::io("delete", &dir)(error),
+                    });
+                }
+            }
+        };
+        remove_tree(&trash)
+    }
+
+    /// Throws away the project's changes: the upper layer becomes empty.
+    pub fn reset_overlay(&self, name: &VmName) -> Result<()> {
+        let paths = self.paths(name);
+        for dir in [paths.upper(), paths.work()] {
+            remove_tree(&dir)?;
+            std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(Error::io("create", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left half made or half deleted; returns what it removed.
+    pub fn sweep(&self) -> Result<Vec<PathBuf>> {
+        let _lock = self.lock()?;
+        let mut swept = Vec::new();
+        for entry in std::fs::read_dir(&self.root).map_err(Error::io("list", &self.root))? {
+            let entry = entry.map_err(Error::io("list", &self.root))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".new-") || name.starts_with(".trash-") {
+                remove_tree(&entry.path())?;
+                swept.push(entry.path());
+            }
+        }
+        Ok(swept)
+    }
+
+    fn lock(&self) -> Result<Flock<File>> {
+        lock_file(&self.root.join(".lock"))
+    }
+}
+
+/// The VMs' addresses of a subnet, in order: from the bridge's network address + 10 up to the last but one, without
+/// the bridge's own. Subnets too small for an offset of 10 start at the first address.
+fn addresses(subnet: Cidr) -> impl Iterator<Item = Ipv4Addr> {
+    let (network, last) = (subnet.network().to_bits(), subnet.last().to_bits());
+    let offset = if last - network > 16 { 10 } else { 1 };
+    (network.saturating_add(offset)..last)
+        .map(Ipv4Addr::from_bits)
+        .filter(move |address| *address != subnet.address)
+}
+
+fn json(value: &impl Serialize, path: &Path) -> Result<String> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|source| Error::State { path: path.to_owned(), source })?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// 32 hexadecimal digits that make a valid random UUID (machine-id(5)).
+fn new_machine_id() -> Result<String> {
+    let mut id = [0u8; 16];
+    let mut random = File::open("/dev/urandom").map_err(Error::io("open", "/dev/urandom"))?;
+    std::io::Read::read_exact(&mut random, &mut id).map_err(Error::io("read", "/dev/urandom"))?;
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    Ok(hex::encode(id))
+}
+
+fn lock_file(path: &Path) -> Result<Flock<File>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", path)(errno.into()))
+}
+
+fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(Error::io("create", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    if durability == Durability::PowerLoss {
+        file.sync_all().map_err(Error::io("sync", path))?;
+    }
+    Ok(())
+}
+
+fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(dir)
+        .map_err(Error::io("create a file in", dir))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    if durability == Durability::PowerLoss {
+        file.as_file().sync_all().map_err(Error::io("sync", path))?;
+    }
+    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
+    if durability == Durability::PowerLoss { sync_dir(dir) } else { Ok(()) }
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+}
+
+/// Removes a tree in which directories may have lost their permissions, as overlayfs' work directory and a guest's
+/// `chmod 0` have. Already gone is success.
+fn remove_tree(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(Error::io("remove", dir)(error)),
+    }
+    open_up(dir)?;
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn open_up(dir: &Path) -> Result<()> {
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("open up", dir))?;
+    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        if entry.file_type().map_err(Error::io("examine", entry.path()))?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
