@@ -4,11 +4,19 @@
 //! the realm's namespaces and running VMs, [`client`] talks to it. Each effect on the outside world stands behind one
 //! module; what is planned (arguments, rules, file trees) is a value that tests compare, and applying it is dull.
 
+pub mod boot;
 pub mod client;
 pub mod error;
+pub mod fileserver;
+pub mod internal;
 pub mod keeper;
 pub mod keys;
+pub mod net;
+pub mod overlay;
 pub mod realm;
+pub mod sandbox;
 pub mod store;
+pub mod vmm;
+pub mod vmm_process;
 
 pub use error::{Error, Result};

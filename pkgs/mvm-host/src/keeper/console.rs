@@ -1,0 +1,73 @@
+//! The guest's console: written to `console.log`, of which a talkative or hostile guest can fill only so much.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+
+/// Size at which a log becomes `console.log.1`, in bytes: twice this is the most that is kept.
+const LOG_MAX: u64 = 4 << 20;
+/// Lines shown when a guest did not come up.
+const TAIL_LINES: usize = 15;
+
+/// Copies the console to `path` until its end. Errors of the file are not the guest's: reading goes on.
+pub async fn copy(mut console: Receiver, path: PathBuf) {
+    let mut log = open(&path);
+    let mut size = 0;
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = match console.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        if size + read as u64 > LOG_MAX {
+            let _ = std::fs::rename(&path, path.with_extension("log.1"));
+            log = open(&path);
+            size = 0;
+        }
+        if let Some(log) = &mut log {
+            let _ = log.write_all(&buffer[..read]);
+            size += read as u64;
+        }
+    }
+}
+
+/// A log of this start alone; the one before is kept as `.1`.
+fn open(path: &Path) -> Option<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok()
+}
+
+/// Makes room for the log of a new start.
+pub fn rotate(path: &Path) {
+    // Without an earlier log there is nothing to keep.
+    let _ = std::fs::rename(path, path.with_extension("log.1"));
+}
+
+/// The last lines, without control characters, which a terminal would obey.
+pub fn tail(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>().trim_end().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tail_has_no_control_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.log");
+        let lines: String = (0..40).map(|n| format!("\x1b[31mline {n}\x07\r\n\r\n")).collect();
+        std::fs::write(&path, lines).unwrap();
+        let tail = super::tail(&path);
+        assert_eq!(tail.len(), super::TAIL_LINES);
+        assert_eq!(tail.last().unwrap(), "[31mline 39");
+        assert!(super::tail(&dir.path().join("none")).is_empty());
+    }
+}

@@ -1,0 +1,309 @@
+//! Bridges, addresses and ports, by rtnetlink(7), in the network namespace of the thread that opens [`Links`].
+
+use super::conflict::{self, Conflict, InterfaceAddress};
+use super::{sysctl, tap};
+use crate::{Error, Result};
+use futures::TryStreamExt;
+use mvm_spec::net::{Cidr, MacAddr};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
+use sha2::{Digest, Sha256};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+
+/// A bridge as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgePlan {
+    /// Interface name, at most 15 bytes.
+    pub name: String,
+    /// Its address, the guests' gateway, and their subnet.
+    pub address: Cidr,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+}
+
+impl BridgePlan {
+    /// The bridge's MAC address: derived from its name and address, locally administered. A bridge without one of its
+    /// own takes the lowest of its ports', which a guest's coming or going would change under the others.
+    pub fn mac(&self) -> MacAddr {
+        let digest = Sha256::digest(format!("microvm-dev bridge {} {}", self.name, self.address).as_bytes());
+        MacAddr([0x02, digest[0], digest[1], digest[2], digest[3], digest[4]])
+    }
+}
+
+/// A tap as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapPlan {
+    /// Interface name, at most 15 bytes.
+    pub name: String,
+    /// The bridge it becomes an isolated port of.
+    pub bridge: String,
+    /// The user who may open the tap besides the holder of its file; none for nobody else.
+    pub owner: Option<u32>,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+}
+
+/// A connection to the kernel's network configuration. Needs a tokio runtime, whose thread must stay in its namespace.
+#[derive(Clone, Debug)]
+pub struct Links {
+    handle: Handle,
+}
+
+impl Links {
+    /// Opens a connection to the namespace of the calling thread.
+    pub fn open() -> Result<Self> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(Error::system("open a netlink socket"))?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Brings the loopback interface up.
+    pub async fn loopback_up(&self) -> Result<()> {
+        let loopback = self.get("lo").await?.ok_or_else(|| no_interface("lo"))?;
+        self.up(loopback.header.index, "lo").await
+    }
+
+    /// Makes the bridge, with its address, up. One that is so already is left alone; one of another kind or with other
+    /// addresses, and an interface whose subnet overlaps, are errors, and then nothing has changed.
+    pub async fn ensure_bridge(&self, plan: &BridgePlan) -> Result<()> {
+        let BridgePlan { name, address, mtu } = plan;
+        let existing = self.get(name).await?;
+        if let Some(link) = &existing
+            && kind(link) != Some(&InfoKind::Bridge)
+        {
+            return Err(Error::Failed(format!(
+                "the interface `{name}` exists and is no bridge; set another `bridge` in config.toml, or remove it"
+            )));
+        }
+        let index = existing.as_ref().map(|link| link.header.index);
+        let addresses = self.addresses().await?;
+        let missing = match conflict::check(*address, index, &addresses) {
+            Ok(missing) => missing,
+            Err(Conflict::Own(found)) => {
+                return Err(Error::Failed(format!(
+                    "the bridge `{name}` has the address {found}, not {address}; stop its VMs and remove it \
+                     (`ip link delete {name}`), or set `subnet = \"{found}\"` in config.toml"
+                )));
+            }
+            Err(Conflict::Other { index, address: found }) => {
+                let other = self.name_of(index).await?;
+                return Err(Error::Failed(format!(
+                    "the subnet of bridge `{name}` ({address}) overlaps with {found} of the interface `{other}`; set \
+                     another `subnet` in config.toml"
+                )));
+            }
+        };
+        let index = match index {
+            Some(index) => index,
+            None => {
+                let bridge = LinkBridge::new(name).address(plan.mac().0.to_vec()).build();
+                self.handle
+                    .link()
+                    .add(bridge)
+                    .execute()
+                    .await
+                    .map_err(|error| explain(format!("create the bridge `{name}`"), error))?;
+                self.index(name).await?
+            }
+        };
+        let made = async {
+            sysctl::apply(&sysctl::plan_interface(name))?;
+            let settings = LinkUnspec::new_with_index(index).mtu(*mtu).build();
+            self.handle
+                .link()
+                .change(settings)
+                .execute()
+                .await
+                .map_err(|error| explain(format!("set the MTU of `{name}` to {mtu}"), error))?;
+            if missing {
+                self.handle
+                    .address()
+                    .add(index, IpAddr::V4(address.address), address.prefix)
+                    .execute()
+                    .await
+                    .map_err(|error| explain(format!("give {address} to `{name}`"), error))?;
+            }
+            self.up(index, name).await
+        };
+        match made.await {
+            Err(error) if existing.is_none() => {
+                // The first error is the one to report.
+                self.delete_index(index, name).await.ok();
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes a tap that goes with the returned file, as a port of the bridge that is isolated from the other ports
+    /// before it is up. The file is what QEMU takes as `-netdev tap,fd=`: with `IFF_VNET_HDR`, closed on exec.
+    ///
+    /// Errors: no tun driver, no access to it, the tap in use, no such bridge; then there is no tap.
+    pub async fn create_tap(&self, plan: &TapPlan) -> Result<OwnedFd> {
+        let TapPlan { name, bridge, owner, mtu } = plan;
+        let controller = self.get(bridge).await?.ok_or_else(|| no_interface(bridge))?.header.index;
+        let file = tap::open(name, *owner)?;
+        let index = self.index(name).await?;
+        sysctl::apply(&sysctl::plan_interface(name))?;
+        let settings = LinkUnspec::new_with_index(index).mtu(*mtu).controller(controller).build();
+        self.handle
+            .link()
+            .set(settings)
+            .execute()
+            .await
+            .map_err(|error| explain(format!("make `{name}` a port of the bridge `{bridge}`"), error))?;
+        let port = LinkBridgePort::new(index).isolated(true).build();
+        self.handle
+            .link()
+            .set_port(port)
+            .execute()
+            .await
+            .map_err(|error| explain(format!("isolate the bridge port `{name}`"), error))?;
+        self.up(index, name).await?;
+        Ok(file)
+    }
+
+    /// Removes an interface; already gone is success.
+    pub async fn delete_link(&self, name: &str) -> Result<()> {
+        match self.get(name).await? {
+            Some(link) => self.delete_index(link.header.index, name).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a bridge; already gone is success, an interface of another kind an error.
+    pub async fn delete_bridge(&self, name: &str) -> Result<()> {
+        match self.get(name).await? {
+            Some(link) if kind(&link) == Some(&InfoKind::Bridge) => {
+                self.delete_index(link.header.index, name).await
+            }
+            Some(_) => Err(Error::Failed(format!("`{name}` is no bridge; it was not made here and stays"))),
+            None => Ok(()),
+        }
+    }
+
+    /// All IPv4 addresses of the namespace.
+    pub async fn addresses(&self) -> Result<Vec<InterfaceAddress>> {
+        let mut found = Vec::new();
+        let mut answers = self.handle.address().get().execute();
+        while let Some(message) =
+            answers.try_next().await.map_err(|error| explain("list the addresses".to_owned(), error))?
+        {
+            if message.header.family != AddressFamily::Inet {
+                continue;
+            }
+            let mut address = None;
+            for attribute in message.attributes {
+                match attribute {
+                    // Of a point-to-point link, `Address` is the other end's.
+                    AddressAttribute::Local(IpAddr::V4(local)) => address = Some(local),
+                    AddressAttribute::Address(IpAddr::V4(other)) => address = address.or(Some(other)),
+                    _ => {}
+                }
+            }
+            if let Some(address) = address {
+                let address = Cidr { address, prefix: message.header.prefix_len };
+                found.push(InterfaceAddress { index: message.header.index, address });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether the interface exists, is up and has `address`.
+    pub async fn is_up_with(&self, name: &str, address: Ipv4Addr) -> Result<bool> {
+        let Some(link) = self.get(name).await? else { return Ok(false) };
+        let index = link.header.index;
+        Ok(link.header.flags.contains(LinkFlags::Up)
+            && self.addresses().await?.iter().any(|a| a.index == index && a.address.address == address))
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<LinkMessage>> {
+        let mut answers = self.handle.link().get().match_name(name).execute();
+        match answers.try_next().await {
+            Ok(link) => Ok(link),
+            Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => Ok(None),
+            Err(error) => Err(explain(format!("look up the interface `{name}`"), error)),
+        }
+    }
+
+    async fn index(&self, name: &str) -> Result<u32> {
+        Ok(self.get(name).await?.ok_or_else(|| no_interface(name))?.header.index)
+    }
+
+    async fn name_of(&self, index: u32) -> Result<String> {
+        let link = self.handle.link().get().match_index(index).execute().try_next().await;
+        let link = link.map_err(|error| explain(format!("look up the interface {index}"), error))?;
+        let name = link.and_then(|link| {
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })
+        });
+        Ok(name.unwrap_or_else(|| index.to_string()))
+    }
+
+    async fn up(&self, index: u32, name: &str) -> Result<()> {
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.handle
+            .link()
+            .set(up)
+            .execute()
+            .await
+            .map_err(|error| explain(format!("bring up the interface `{name}`"), error))
+    }
+
+    async fn delete_index(&self, index: u32, name: &str) -> Result<()> {
+        match self.handle.link().del(index).execute().await {
+            Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => Ok(()),
+            result => result.map_err(|error| explain(format!("remove the interface `{name}`"), error)),
+        }
+    }
+}
+
+fn kind(link: &LinkMessage) -> Option<&InfoKind> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
+            LinkInfo::Kind(kind) => Some(kind),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
+fn no_interface(name: &str) -> Error {
+    Error::Failed(format!("there is no interface `{name}` in this network namespace"))
+}
+
+fn explain(action: String, error: rtnetlink::Error) -> Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => {
+            let source = message.to_io();
+            match source.raw_os_error() {
+                Some(libc::EPERM) => Error::Failed(format!(
+                    "can't {action}: {source}; it needs CAP_NET_ADMIN over the network namespace"
+                )),
+                Some(libc::EOPNOTSUPP) => Error::Failed(format!(
+                    "can't {action}: {source}; is the kernel module there? (`modprobe bridge`)"
+                )),
+                _ => Error::System { action, source },
+            }
+        }
+        other => Error::Failed(format!("can't {action}: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridges_mac_address_is_local_and_unicast() {
+        let address = "192.168.100.1/24".parse().unwrap();
+        let plan = BridgePlan { name: "virbr-mvm".into(), address, mtu: 1500 };
+        assert_eq!(plan.mac().0[0] & 3, 2);
+    }
+}

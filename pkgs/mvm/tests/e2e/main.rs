@@ -1,0 +1,11 @@
+//! Real guests, started by the built `mvm` under emulation, as root and as an ordinary user.
+//!
+//! Each test has a realm of its own (state, runtime directory, keeper) and, when run by root, a network namespace of its
+//! own as its "host", so that nothing reaches the real one.
+
+mod access;
+mod copy_on_write;
+mod harness;
+mod isolation;
+mod run;
+mod supervision;
