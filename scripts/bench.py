@@ -1,0 +1,317 @@
+"""Measures `mvm` and prints what it found as a Markdown table; run by scripts/bench, which prepares the tools."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures mvm against virtme-ng.")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="runs of each whole boot (default 7)")
+    parser.add_argument("--execs", type=int, default=30, metavar="N", help="runs of each short command (default 30)")
+    parser.add_argument("--no-peer", action="store_true", help="leave virtme-ng out")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reference/performance.md")
+    parser.add_argument("--kernel", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--page", type=pathlib.Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(*command, codes=(0,), **options):
+    """Runs a command to its end; a failure ends the benchmark with its output, since its time would mean nothing."""
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
+    if result.returncode not in codes:
+        sys.exit(f"bench: `{' '.join(command)}` exited with {result.returncode}\n{result.stdout}{result.stderr}")
+    return result
+
+
+def timed(*command, **options):
+    """Milliseconds that a command takes from start to end."""
+    start = time.perf_counter()
+    run(*command, **options)
+    return (time.perf_counter() - start) * 1000
+
+
+class Samples:
+    """Times of one measure, in milliseconds."""
+
+    def __init__(self, values):
+        self.values = sorted(values)
+
+    @property
+    def median(self):
+        return statistics.median(self.values)
+
+    def __str__(self):
+        unit, scale, digits = ("s", 1000, 2) if self.median >= 1000 else ("ms", 1, 0 if self.median >= 10 else 1)
+        low, middle, high = (value / scale for value in (self.values[0], self.median, self.values[-1]))
+        return f"{middle:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}, {len(self.values)} runs)"
+
+
+@contextlib.contextmanager
+def vms(scratch, name):
+    """A state directory of its own; every VM in it is deleted at the end, whatever happens."""
+    state = scratch / name
+    os.environ["MVM_STATE_DIR"] = str(state)
+    try:
+        yield state
+    finally:
+        names = subprocess.run(["mvm", "list", "-q"], capture_output=True, text=True, check=False).stdout.split()
+        for start in range(0, len(names), 200):
+            batch = names[start : start + 200]
+            subprocess.run(["mvm", "delete", "--force", "--yes", *batch], capture_output=True, check=False)
+
+
+def peer_codes(command, project):
+    """The exit codes by which virtme-ng says that `true` ran.
+
+    It finds the ports for output and exit code by udev's links. On a host without udev (a container) it runs the
+    command on the console instead and always exits with 255; its guest's log then shows how the command ended. That
+    way is the quicker one, since the guest waits for no udev: the comparison is not in our favour by it.
+    """
+    if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd=project).returncode == 0:
+        return (0,)
+    verbose = [command[0], "-v", *command[1:]]
+    result = subprocess.run(verbose, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, cwd=project)
+    if "script exited with code 0" not in result.stdout + result.stderr:
+        sys.exit(f"bench: `{' '.join(verbose)}` did not run its command\n{result.stdout}{result.stderr}")
+    progress("  virtme-ng finds no udev here: it runs the command on the console and loses its exit code")
+    return (result.returncode,)
+
+
+def whole_runs(options, project):
+    """`mvm run -- true` and the same in virtme-ng, in turns, so that both meet the same noise."""
+    mvm, peer = [], []
+    peer_command = ["vng", "-r", str(options.kernel), "--disable-kvm", "--", "true"]
+    # Both fill their caches outside the measurement.
+    timed("mvm", "run", "--", "true", cwd=project)
+    if not options.no_peer:
+        codes = peer_codes(peer_command, project)
+    for turn in range(options.runs):
+        mvm.append(timed("mvm", "run", "--", "true", cwd=project))
+        if not options.no_peer:
+            peer.append(timed(*peer_command, codes=codes, cwd=project))
+        progress(f"  run {turn + 1} of {options.runs}: mvm {mvm[-1]:.0f} ms" + (f", virtme-ng {peer[-1]:.0f} ms" if peer else ""))
+    steps = run("mvm", "-v", "run", "--", "true", cwd=project).stderr.strip()
+    return Samples(mvm), Samples(peer) if peer else None, steps
+
+
+def descendants(pid):
+    """Process `pid` and everything below it."""
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                # The name may hold spaces and parentheses; the fields after it are plain (proc(5)).
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        process = waiting.pop()
+        found.append(process)
+        waiting.extend(children.get(process, []))
+    return found
+
+
+MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)$")
+
+
+def own_memory(pid):
+    """Proportional set size of a process in KiB, without the guest's memory (a memfd that VMM and file server map)."""
+    total, guest = 0, False
+    with open(f"/proc/{pid}/smaps") as smaps:
+        for line in smaps:
+            if mapping := MAPPING.match(line):
+                guest = mapping[1].startswith("/memfd:") and "memory" in mapping[1]
+            elif line.startswith("Pss:") and not guest:
+                total += int(line.split()[1])
+    return total
+
+
+class MemoryWatch(threading.Thread):
+    """Samples what the realm's processes hold until `stop`; keeps the largest sum and what it was made of."""
+
+    def __init__(self, keeper):
+        super().__init__(daemon=True)
+        self.keeper, self.peak, self.parts, self.ended = keeper, 0, {}, threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            parts = {}
+            for pid in descendants(self.keeper):
+                # It may end while we read.
+                with contextlib.suppress(OSError):
+                    name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+                    parts[name] = parts.get(name, 0) + own_memory(pid)
+            if sum(parts.values()) > self.peak:
+                self.peak, self.parts = sum(parts.values()), parts
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        if not self.parts:
+            sys.exit("bench: no memory of the VM's processes could be read (/proc/PID/smaps)")
+        return self.peak / 1024, {name: kib / 1024 for name, kib in self.parts.items()}
+
+
+def keeper_of(pid):
+    """The realm's topmost process: the last ancestor of a VM's process that is one of mvm's own."""
+    top = pid
+    while True:
+        pid = int(re.search(r"^PPid:\s*(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
+        if pid <= 1 or b"\0internal\0" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+            return top
+        top = pid
+
+
+def one_running_vm(options, scratch, project):
+    """`mvm exec` on a running VM, and the host's memory for it while it works."""
+    with vms(scratch, "running"):
+        run("mvm", "create", "bench", "--project", str(project))
+        run("mvm", "start", "bench")
+        keeper = keeper_of(json.loads(run("mvm", "status", "bench", "--json").stdout)["vmmPid"])
+        for _ in range(3):
+            timed("mvm", "exec", "bench", "--", "true")
+        execs = Samples(timed("mvm", "exec", "bench", "--", "true") for _ in range(options.execs))
+        watch = MemoryWatch(keeper)
+        watch.start()
+        # Many files and much data through the file server: its and the VMM's peak, not their idle size.
+        run("mvm", "exec", "bench", "--", "sh", "-c", "tar cf - /usr/bin /usr/lib/python3 /usr/share/doc 2>/dev/null | wc -c")
+        return execs, *watch.stop()
+
+
+def listing(options, scratch):
+    """`mvm list --json` with 1,000 VMs in state."""
+    with vms(scratch, "thousand"):
+        run("mvm", "create", "many", "--copies", "1000", "--no-network", "--no-project")
+        known = len(json.loads(run("mvm", "list", "--json").stdout))
+        if known != 1000:
+            sys.exit(f"bench: `mvm list --json` shows {known} VMs instead of 1000")
+        return Samples(timed("mvm", "list", "--json") for _ in range(options.execs))
+
+
+def disk_use(path):
+    """KiB that a tree takes on disk."""
+    return int(run("du", "-sk", str(path)).stdout.split()[0])
+
+
+def copies(options, scratch):
+    """`mvm create` of one more copy of a project of 500 MB."""
+    project = scratch / "large"
+    project.mkdir()
+    for directory in range(50):
+        (project / f"d{directory}").mkdir()
+        for number in range(10):
+            (project / f"d{directory}" / f"f{number}").write_bytes(os.urandom(1_000_000))
+    with vms(scratch, "copies") as state:
+        run("mvm", "create", "large-0", "--project", str(project))
+        before = disk_use(state)
+        times = Samples(timed("mvm", "create", f"large-{n + 1}", "--project", str(project)) for n in range(options.execs))
+        disk = (disk_use(state) - before) / options.execs
+    shutil.rmtree(project)
+    return times, disk
+
+
+def machine(options):
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    qemu = run("qemu-system-x86_64", "--version").stdout.split("\n")[0]
+    peer = "" if options.no_peer else ", " + run("vng", "--version").stdout.strip()
+    guest = options.kernel.name.removeprefix("vmlinuz-")
+    return f"{model}, {os.cpu_count()} CPUs; host kernel {platform.release()}; guest kernel {guest}; {qemu}{peer}"
+
+
+def measure(options, scratch):
+    project = scratch / "project"
+    shutil.copytree(pathlib.Path(__file__).parent.parent / "examples/c-make", project)
+    rows = []
+
+    def row(name, value, goal, number, unit):
+        rows.append({"measure": name, "text": str(value), "goal": goal, "value": number, "unit": unit})
+
+    progress("whole runs")
+    with vms(scratch, "whole"):
+        mvm, peer, steps = whole_runs(options, project)
+    row("`mvm run -- true`", mvm, "", mvm.median, "ms")
+    if peer:
+        row("`vng -r KERNEL --disable-kvm -- true`", peer, "", peer.median, "ms")
+        ratio = mvm.median / peer.median
+        row("ratio of the two", f"{ratio:.2f}", "at most 0.6, aim 0.45", ratio, "")
+    progress("one running VM")
+    execs, peak, parts = one_running_vm(options, scratch, project)
+    row("`mvm exec NAME -- true`", execs, "below 60 ms under TCG", execs.median, "ms")
+    made_of = ", ".join(f"{name} {mib:.1f}" for name, mib in sorted(parts.items(), key=lambda part: -part[1]))
+    row("peak host memory beside the guest's own, one VM", f"{peak:.1f} MiB ({made_of})", "below 80 MB", peak, "MiB")
+    progress("1,000 VMs")
+    thousand = listing(options, scratch)
+    row("`mvm list --json`, 1,000 VMs", thousand, "below 50 ms", thousand.median, "ms")
+    progress("copies of 500 MB")
+    times, disk = copies(options, scratch)
+    row("`mvm create`, one more copy of 500 MB: time", times, "below 50 ms", times.median, "ms")
+    row("`mvm create`, one more copy of 500 MB: disk", f"{disk:.0f} KiB", "below 1 MB", disk, "KiB")
+    return {"machine": machine(options), "date": datetime.date.today().isoformat(), "rows": rows, "steps": steps}
+
+
+def markdown(result, options):
+    lines = [
+        f"Measured {result['date']} on {result['machine']}.",
+        "Medians, with the least and the most in parentheses.",
+        "",
+        "| measure | result | goal |",
+        "|---|---|---|",
+        *(f"| {row['measure']} | {row['text']} | {row['goal']} |" for row in result["rows"]),
+        "",
+        "Where the time of one `mvm -v run -- true` goes:",
+        "",
+        "```text",
+        *result["steps"].splitlines(),
+        "```",
+        "",
+        f"Repeat it: `scripts/bench --runs {options.runs} --execs {options.execs} --write`",
+    ]
+    return "\n".join(lines)
+
+
+def write(page, text):
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"bench: {page} has no lines {BEGIN} and {END} to write between")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    progress(f"wrote {page}")
+
+
+def main():
+    options = arguments()
+    if options.runs < 1 or options.execs < 1:
+        sys.exit("bench: --runs and --execs must be at least 1")
+    if options.kernel is None:
+        sys.exit("bench: run scripts/bench, which prepares the tools")
+    os.environ["MVM_KERNEL"] = str(options.kernel)
+    with tempfile.TemporaryDirectory(prefix="mvm-bench-") as scratch:
+        result = measure(options, pathlib.Path(scratch))
+    text = markdown(result, options)
+    print(json.dumps(result, indent=2) if options.json else text)
+    if options.write:
+        write(options.page, text)
+
+
+if __name__ == "__main__":
+    main()
