@@ -1,61 +1,22 @@
-// TEMPORARY stand-in so that the crate compiles; replace the whole file.
-//! x
-pub mod accel {
-    //! x
-    use super::kernel::Kernel;
-    use crate::{Result, realm};
-    use std::path::Path;
-    /// x
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum Accelerator {
-        Kvm,
-        Tcg,
-    }
-    /// x
-    pub struct Detected {
-        pub accelerator: Accelerator,
-        pub reason: String,
-    }
-    /// x
-    pub fn detect(
-        _w: realm::Accel,
-        _c: &Path,
-        _k: &Kernel,
-        _i: &Path,
-        _q: &crate::vmm::qemu::Qemu,
-    ) -> Result<Detected> {
-        Ok(Detected { accelerator: Accelerator::Tcg, reason: String::new() })
-    }
-}
-pub mod kernel {
-    use crate::Result;
-    use std::path::*;
-    pub struct Kernel {
-        pub image: PathBuf,
-    }
-    pub fn find(_e: Option<&Path>, _c: &Path) -> Result<Kernel> {
-        Ok(Kernel { image: "/".into() })
-    }
-}
-pub mod initramfs {
-    use super::kernel::Kernel;
-    use crate::Result;
-    use std::path::*;
-    pub fn find_guest() -> Result<PathBuf> {
-        Ok("/".into())
-    }
-    pub fn ensure(_c: &Path, _k: &Kernel, _g: &Path) -> Result<PathBuf> {
-        Ok("/".into())
-    }
-}
-pub mod tsc {
-    pub struct Calibration;
-    impl Calibration {
-        pub fn start() -> Self {
-            Self
-        }
-        pub fn khz(self) -> Option<u64> {
-            None
-        }
-    }
-}
+//! What an embedded guest boots from: the distribution's kernel, and an initramfs made of `mvm-guest` and the kernel's
+//! modules; and whether this host runs it with KVM.
+//!
+//! ```text
+//! CACHE/kernels/*/boot/vmlinuz-*   kernel packages, unpacked (see `kernel`)
+//! CACHE/initramfs-SHA256.cpio      named by content (see `initramfs`)
+//! CACHE/vmlinux-SHA256             kernels uncompressed, for emulation (see `vmlinux`)
+//! CACHE/KIND-SHA256.memo           which of the above was made from which files (see `memo`)
+//! CACHE/kvm-probe.json             whether KVM booted which kernel (see `accel`)
+//! ```
+//!
+//! Everything in the cache can be removed at any time; it is made again.
+
+pub mod accel;
+mod cpio;
+mod decompress;
+pub mod initramfs;
+pub mod kernel;
+mod memo;
+pub mod modules;
+pub mod tsc;
+pub mod vmlinux;

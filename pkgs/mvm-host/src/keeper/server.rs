@@ -46,6 +46,8 @@ pub struct Keeper {
 
 /// Serves until the last VM has ended. The lock is held to the very end.
 pub fn run(realm: Realm, host_pid: i32, lock: Flock<File>) -> Result<()> {
+    // To stderr, which is the keeper's log.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -85,11 +85,15 @@ pub fn arguments(namespace: &Path) -> Vec<std::ffi::OsString> {
 }
 
 /// Where to pin the namespace of a realm with the runtime directory `run_dir`: where AppArmor's profile of pasta in
-/// Debian 12 lets it look, if there is such a place, else in `run_dir`.
+/// Debian 12 lets it look, if there is such a place, else in `run_dir`. For root, where everybody may look: pasta
+/// becomes `nobody` first.
 pub fn namespace_file(run_dir: &Path) -> PathBuf {
     let uid = nix::unistd::getuid();
-    let dir = PathBuf::from(format!("/run/user/{uid}"));
     let id = run_dir.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+    if uid.is_root() {
+        return PathBuf::from(format!("/run/microvm-dev-{id}.netns"));
+    }
+    let dir = PathBuf::from(format!("/run/user/{uid}"));
     if nix::unistd::access(&dir, nix::unistd::AccessFlags::W_OK).is_ok() {
         dir.join("netns").join(format!("microvm-dev-{id}"))
     } else {

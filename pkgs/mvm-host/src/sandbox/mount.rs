@@ -81,25 +81,39 @@ impl Detached {
             .map_err(|error| Error::io("mount", place)(error.into()))
     }
 
-    /// mount_setattr(2), which rustix has not; recursive, so that nothing below stays writable.
     fn restrict(&self, access: Access) -> std::io::Result<()> {
-        let attr_set = match access {
+        let attributes = match access {
             Access::Read => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID,
             Access::Write => libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID,
             Access::Device => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
         };
-        let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
-        #[expect(unsafe_code, reason = "a system call without a wrapper; the pointers outlive the call")]
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                self.0.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-                &raw const attr,
-                size_of::<libc::mount_attr>(),
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        // Recursive, so that nothing below stays writable.
+        set_attributes(&self.0, attributes, libc::AT_RECURSIVE)
     }
+}
+
+/// Makes the mount that is attached at `place` read-only, and no other below it.
+pub fn freeze(place: &Path) -> Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, place, flags)
+        .map_err(std::io::Error::from)
+        .and_then(|mount| set_attributes(&mount, libc::MOUNT_ATTR_RDONLY, 0))
+        .map_err(Error::io("make read-only", place))
+}
+
+/// mount_setattr(2), which rustix has not.
+fn set_attributes(mount: &OwnedFd, attr_set: u64, flags: i32) -> std::io::Result<()> {
+    let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    #[expect(unsafe_code, reason = "a system call without a wrapper; the pointers outlive the call")]
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -1,9 +1,9 @@
 //! A file tree of one's own: what a sandboxed program sees instead of the host's.
 
-use super::mount::{Access, Detached};
+use super::mount::{Access, Detached, freeze};
 use crate::{Error, Result};
 use rustix::mount::{UnmountFlags, unmount};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// A view being built. Everything in it is given by its path as the program will see it (`/usr`).
@@ -61,15 +61,10 @@ impl View {
         mount.attach(&place)
     }
 
-    /// Makes the directory `path` writable for everybody, like `/tmp`.
-    pub fn scratch(&self, path: &str) -> Result<()> {
-        let place = self.dir(path)?;
-        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o1777))
-            .map_err(Error::io("open up", &place))
-    }
-
-    /// Makes the view the root of the process; nothing else of the host's tree stays reachable.
+    /// Makes the view the root of the process, and read-only but for what is mounted in it; nothing else of the host's
+    /// tree stays reachable.
     pub fn enter(self) -> Result<()> {
+        freeze(&self.base)?;
         let enter = || -> rustix::io::Result<()> {
             rustix::process::chdir(&self.base)?;
             // Onto itself: the old root ends up below the new one's `.`, and is let go (pivot_root(2), NOTES).

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 /// How long an answer may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long to wait before asking again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// `struct virtio_net_hdr` before each frame (IFF_VNET_HDR).
 const HEADER: usize = 10;
 
@@ -30,11 +32,36 @@ impl Guest {
 
     /// Asks for the MAC address of `ip`.
     pub fn resolve(&self, ip: Ipv4Addr) -> MacAddr {
-        self.send(&arp(self.mac, self.mac, self.ip, ip));
-        self.receive(&format!("an ARP answer for {ip}"), |frame| {
-            (frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[28..32] == ip.octets())
-                .then(|| MacAddr(frame[22..28].try_into().unwrap()))
-        })
+        let question = arp(self.mac, self.mac, self.ip, ip);
+        self.ask(
+            &format!("an ARP answer for {ip}"),
+            || self.send(&question),
+            |frame| {
+                (frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[28..32] == ip.octets())
+                    .then(|| MacAddr(frame[22..28].try_into().unwrap()))
+            },
+        )
+    }
+
+    /// Sends, again and again as every protocol over Ethernet does (a port that has just come up takes no frames yet),
+    /// until there is a frame that `wanted` takes.
+    pub fn ask<T>(
+        &self,
+        what: &str,
+        mut send: impl FnMut(),
+        mut wanted: impl FnMut(&[u8]) -> Option<T>,
+    ) -> T {
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            send();
+            let again = Instant::now() + AGAIN;
+            while let Some(frame) = self.next(again) {
+                if let Some(found) = wanted(&frame) {
+                    return found;
+                }
+            }
+        }
+        panic!("asked in vain for {what}");
     }
 
     pub fn send(&self, frame: &[u8]) {
@@ -72,15 +99,9 @@ impl Guest {
         }
     }
 
-    /// The answer to a SYN from `from_port`: whether it was accepted (SYN and ACK) and by whom.
-    pub fn receive_tcp(&self, what: &str) -> (Ipv4Addr, u16, bool) {
-        self.receive(what, |frame| {
-            (frame[12..14] == [8, 0] && frame[23] == 6).then(|| {
-                let source = Ipv4Addr::from(<[u8; 4]>::try_from(&frame[26..30]).unwrap());
-                let tcp = &frame[14 + usize::from(frame[14] & 15) * 4..];
-                (source, u16::from_be_bytes([tcp[2], tcp[3]]), tcp[13] & 0x12 == 0x12)
-            })
-        })
+    /// Waits for the next answer to a SYN.
+    pub fn receive_tcp(&self, what: &str) -> TcpAnswer {
+        self.receive(what, tcp_answer)
     }
 
     /// The payload of the next UDP datagram from `from`.
@@ -119,6 +140,25 @@ impl Guest {
             return Some(frame);
         }
     }
+}
+
+/// An answer to a SYN.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TcpAnswer {
+    pub by: Ipv4Addr,
+    /// The port that the SYN came from.
+    pub port: u16,
+    /// Whether it was SYN and ACK.
+    pub accepted: bool,
+}
+
+/// The TCP segment in `frame`, if it holds one.
+pub fn tcp_answer(frame: &[u8]) -> Option<TcpAnswer> {
+    (frame[12..14] == [8, 0] && frame[23] == 6).then(|| {
+        let by = Ipv4Addr::from(<[u8; 4]>::try_from(&frame[26..30]).unwrap());
+        let tcp = &frame[14 + usize::from(frame[14] & 15) * 4..];
+        TcpAnswer { by, port: u16::from_be_bytes([tcp[2], tcp[3]]), accepted: tcp[13] & 0x12 == 0x12 }
+    })
 }
 
 pub fn ethernet(from: MacAddr, to: MacAddr, kind: u16, payload: &[u8]) -> Vec<u8> {

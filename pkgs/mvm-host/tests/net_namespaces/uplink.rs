@@ -1,6 +1,6 @@
 //! The way out through `pasta`.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, TcpAnswer, tcp_answer};
 use crate::isolation::{boot, dropped, set_up};
 use crate::support::{NetThread, Place, in_namespaces, shell};
 use mvm_host::net::uplink::{self, Uplink};
@@ -33,7 +33,7 @@ fn world() -> World {
     service.set_nonblocking(true).unwrap();
     // A mount namespace of the test's own: the host's resolver is one on loopback, as systemd-resolved is.
     shell(
-        "echo nameserver 127.0.0.53 > /tmp/resolv.$$; mount --bind /tmp/resolv.$$ /etc/resolv.conf; rm /tmp/resolv.$$",
+        "file=$(mktemp); echo nameserver 127.0.0.53 > $file; mount --bind $file /etc/resolv.conf; rm $file",
     );
     let network = set_up(&realm);
     let guest = boot(&realm, &network, "a", 10);
@@ -65,16 +65,13 @@ fn attach(world: &World) -> Uplink {
 
 /// Connects until the server accepts: a path that has just come about takes its time.
 fn connects(guest: &Guest, mut from_port: u16) {
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
+    let send = || {
         guest.send_syn(from_port, SERVER, 8080);
-        let (by, _, accepted) = guest.receive_tcp("an answer of the server or for it");
-        if accepted {
-            return assert_eq!(by, SERVER);
-        }
-        assert!(Instant::now() < end, "the server did not accept");
         from_port += 1;
-    }
+    };
+    guest.ask("the server's answer", send, |frame| {
+        tcp_answer(frame).filter(|answer| answer.by == SERVER && answer.accepted)
+    });
 }
 
 #[test]
@@ -125,8 +122,8 @@ fn the_uplink_leads_out_and_not_to_the_host() {
             guest.send_syn(port, address.into(), 8081);
         }
         guest.send_syn(7000, SERVER, 8080);
-        let (by, port, accepted) = guest.receive_tcp("the server's answer");
-        assert_eq!((by, port, accepted), (SERVER, 7000, true), "an answer other than the server's");
+        let answer = guest.receive_tcp("the server's answer");
+        assert_eq!(answer, TcpAnswer { by: SERVER, port: 7000, accepted: true });
         world.server.accept().unwrap();
         assert_eq!(world.service.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         assert_eq!(dropped(&world.realm, "inet", "the host by its other names"), 2);
@@ -147,11 +144,17 @@ fn guests_ask_the_hosts_resolver_on_its_loopback() {
     in_namespaces("uplink::guests_ask_the_hosts_resolver_on_its_loopback", || {
         let world = world();
         let resolver = UdpSocket::bind("127.0.0.53:53").unwrap();
-        resolver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        resolver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         let _uplink = attach(&world);
-        world.guest.send_udp(uplink::RESOLVER, 53, b"question");
         let mut buffer = [0; 100];
-        let (length, peer) = resolver.recv_from(&mut buffer).unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        let (length, peer) = loop {
+            world.guest.send_udp(uplink::RESOLVER, 53, b"question");
+            match resolver.recv_from(&mut buffer) {
+                Ok(received) => break received,
+                Err(error) => assert!(Instant::now() < end, "no question reached the resolver: {error}"),
+            }
+        };
         assert_eq!(&buffer[..length], b"question");
         resolver.send_to(b"answer", peer).unwrap();
         assert_eq!(world.guest.receive_udp("the resolver's answer", uplink::RESOLVER), b"answer");

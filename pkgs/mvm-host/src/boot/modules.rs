@@ -1,0 +1,255 @@
+//! The kernel modules that the embedded guest needs: which files, in which order.
+
+use super::decompress::decompress;
+use super::kernel::Kernel;
+use super::memo::Fingerprint;
+use crate::{Error, Result};
+use object::Endianness;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, SectionHeader};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A module to load.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name as the kernel knows it (`virtio_rng`).
+    pub name: String,
+    /// The module, uncompressed.
+    pub bytes: Vec<u8>,
+}
+
+/// The modules of a kernel, in the order of loading, and the files this answer rests on.
+pub struct Collected {
+    /// Each after those it depends on.
+    pub modules: Vec<Module>,
+    /// Of every file that was read.
+    pub inputs: Vec<Fingerprint>,
+}
+
+/// What the guest can't do without.
+const REQUIRED: [&str; 9] = [
+    "virtio",
+    "virtio_ring",
+    "virtio_mmio",
+    "virtio_console",
+    "virtio_net",
+    "fuse",
+    "virtiofs",
+    "overlay",
+    // Of the q35 platform, and of the home disk: last, so that what each boot needs is there first.
+    "virtio_pci",
+];
+/// What it uses where the kernel has it. The checksum comes before ext4, which asks for it by request_module, and
+/// the guest has no modprobe.
+const OPTIONAL: [&str; 5] = ["virtio_rng", "virtio_blk", "crc32c_generic", "crc32c", "ext4"];
+
+/// Marks a signature at a module's end (Linux, include/linux/module_signature.h), after `struct module_signature`.
+const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
+
+/// Finds and reads the modules that the embedded guest needs of `kernel`.
+///
+/// # Errors
+/// The kernel has a needed one neither as a module nor built in, or a module can't be read.
+pub fn collect(kernel: &Kernel) -> Result<Collected> {
+    let mut tree = Tree::open(kernel)?;
+    let mut loader = Loader::default();
+    for name in REQUIRED {
+        if !loader.add(&mut tree, name)? && !tree.is_built_in(name) {
+            return Err(missing(kernel, name));
+        }
+    }
+    for name in OPTIONAL {
+        loader.add(&mut tree, name)?;
+    }
+    let keep_signatures = tree.signatures_enforced;
+    let mut modules = loader.modules;
+    for module in modules.iter_mut().filter(|_| !keep_signatures) {
+        strip_signature(&mut module.bytes);
+    }
+    Ok(Collected { modules, inputs: tree.inputs })
+}
+
+fn missing(kernel: &Kernel, name: &str) -> Error {
+    let place = match &kernel.modules {
+        Some(dir) => format!("{} has no {name}.ko", dir.display()),
+        None => "its modules were not found".to_owned(),
+    };
+    Error::Failed(format!(
+        "the kernel {} ({}) can't run guests: it needs {name}, which is not built in, and {place}; use a distribution's \
+         kernel with virtio and virtiofs (Debian: `scripts/fetch-kernel`), or name one by MVM_KERNEL",
+        kernel.release,
+        kernel.image.display()
+    ))
+}
+
+/// Modules in the order of loading.
+#[derive(Default)]
+struct Loader {
+    modules: Vec<Module>,
+    seen: BTreeSet<String>,
+}
+
+impl Loader {
+    /// Adds the module `name` after what it depends on; `false` if the kernel has no such module.
+    fn add(&mut self, tree: &mut Tree, name: &str) -> Result<bool> {
+        let name = canonical(name);
+        if self.seen.contains(&name) {
+            return Ok(true);
+        }
+        let Some(path) = tree.files.get(&name).cloned() else { return Ok(false) };
+        let bytes = tree.read_module(&path)?;
+        self.seen.insert(name.clone());
+        let depends = match tree.depends.get(&name) {
+            Some(depends) => depends.clone(),
+            None => depends_of(&bytes)
+                .map_err(|problem| Error::Failed(format!("{} is no kernel module: {problem}", path.display())))?,
+        };
+        for dependency in depends {
+            if !self.add(tree, &dependency)? && !tree.is_built_in(&dependency) {
+                return Err(Error::Failed(format!(
+                    "the kernel module {} needs {dependency}, which is neither beside it nor built in; install the \
+                     kernel's package again, or name another kernel by MVM_KERNEL",
+                    path.display()
+                )));
+            }
+        }
+        self.modules.push(Module { name, bytes });
+        Ok(true)
+    }
+}
+
+/// The directory of a kernel's modules.
+#[derive(Default)]
+struct Tree {
+    /// Files by canonical name.
+    files: BTreeMap<String, PathBuf>,
+    /// Dependencies by canonical name, as far as depmod wrote them down.
+    depends: BTreeMap<String, Vec<String>>,
+    built_in: BTreeSet<String>,
+    /// Whether the kernel takes only signed modules.
+    signatures_enforced: bool,
+    inputs: Vec<Fingerprint>,
+}
+
+impl Tree {
+    fn open(kernel: &Kernel) -> Result<Self> {
+        let mut tree = Self::default();
+        let Some(dir) = &kernel.modules else { return Ok(tree) };
+        let built_in = tree.read_text(&dir.join("modules.builtin"))?.unwrap_or_default();
+        tree.built_in = built_in.lines().filter_map(|path| name_of(Path::new(path))).collect();
+        match tree.read_text(&dir.join("modules.dep"))? {
+            Some(text) => tree.index(dir, &text),
+            // A package that was unpacked and not installed: depmod never ran.
+            None => tree.walk(&dir.join("kernel"))?,
+        }
+        let config = kernel.image.with_file_name(format!("config-{}", kernel.release));
+        for config in [config, dir.join("config")] {
+            if let Some(text) = tree.read_text(&config)? {
+                tree.signatures_enforced |= text.lines().any(|line| line == "CONFIG_MODULE_SIG_FORCE=y");
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Reads modules.dep(5): `kernel/fs/fuse/virtiofs.ko.xz: kernel/fs/fuse/fuse.ko.xz …`, paths below `dir`.
+    fn index(&mut self, dir: &Path, text: &str) {
+        for line in text.lines() {
+            let Some((path, depends)) = line.split_once(':') else { continue };
+            let Some(name) = name_of(Path::new(path)) else { continue };
+            let depends = depends.split_ascii_whitespace().filter_map(|path| name_of(Path::new(path)));
+            self.depends.insert(name.clone(), depends.collect());
+            self.files.insert(name, dir.join(path));
+        }
+    }
+
+    fn walk(&mut self, dir: &Path) -> Result<()> {
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            // A kernel with everything built in.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", dir)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", dir))?;
+            let path = entry.path();
+            if entry.file_type().map_err(Error::io("examine", &path))?.is_dir() {
+                self.walk(&path)?;
+            } else if let Some(name) = name_of(&path) {
+                self.files.insert(name, path);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_built_in(&self, name: &str) -> bool {
+        self.built_in.contains(&canonical(name))
+    }
+
+    /// The text of an input that may be missing.
+    fn read_text(&mut self, path: &Path) -> Result<Option<String>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        self.inputs.push(Fingerprint::of(path)?);
+        std::fs::read_to_string(path).map(Some).map_err(Error::io("read", path))
+    }
+
+    fn read_module(&mut self, path: &Path) -> Result<Vec<u8>> {
+        self.inputs.push(Fingerprint::of(path)?);
+        let bytes = std::fs::read(path).map_err(Error::io("read the kernel module", path))?;
+        match decompress(&bytes) {
+            Ok(unpacked) => Ok(unpacked.into_owned()),
+            Err(problem) => Err(Error::Failed(format!(
+                "can't decompress the kernel module {}: {problem}; install the kernel's package again",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// Names are equal up to `-` and `_`, in file names, dependencies and lists.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The name of the module in a file; `None` for other files.
+fn name_of(path: &Path) -> Option<String> {
+    let file = path.file_name()?.to_str()?;
+    let (name, extension) = file.split_once(".ko")?;
+    matches!(extension, "" | ".xz" | ".zst" | ".gz").then(|| canonical(name))
+}
+
+/// The `depends=` of a module's `.modinfo` section: NUL-terminated `key=value` texts.
+fn depends_of(module: &[u8]) -> Result<Vec<String>, String> {
+    let parse = || -> object::Result<Option<&[u8]>> {
+        let header = FileHeader64::<Endianness>::parse(module)?;
+        let endian = header.endian()?;
+        let sections = header.sections(endian, module)?;
+        let section = sections.section_by_name(endian, b".modinfo");
+        section.map(|(_, section)| section.data(endian, module)).transpose()
+    };
+    let modinfo = parse().map_err(|error| error.to_string())?.ok_or("it has no .modinfo section")?;
+    Ok(modinfo
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| entry.strip_prefix(b"depends="))
+        .flat_map(|names| names.split(|byte| *byte == b','))
+        .filter(|name| !name.is_empty())
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect())
+}
+
+/// Cuts the signature off: its check takes most of the time that loading takes under emulation, and a guest's kernel,
+/// which gets its modules from whom it gets itself, has nothing from it.
+fn strip_signature(module: &mut Vec<u8>) {
+    /// Size of `struct module_signature`; its last four bytes are the signature's length, big-endian.
+    const TRAILER: usize = 12;
+    let Some(signed) = module.strip_suffix(SIGNATURE_MARK) else { return };
+    let Some((rest, trailer)) = signed.len().checked_sub(TRAILER).and_then(|at| signed.split_at_checked(at)) else {
+        return;
+    };
+    let Some(length) = trailer.last_chunk().map(|length| u32::from_be_bytes(*length) as usize) else { return };
+    if let Some(end) = rest.len().checked_sub(length) {
+        module.truncate(end);
+    }
+}
