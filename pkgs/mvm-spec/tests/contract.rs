@@ -75,7 +75,8 @@ fn each_broken_rule_is_named_with_its_field() {
 #[test]
 fn the_committed_schema_is_the_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/spec.schema.json");
-    let committed: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let committed: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(
         committed,
         mvm_spec::schema(),

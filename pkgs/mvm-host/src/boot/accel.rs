@@ -115,14 +115,19 @@ fn kvm_works(cache_dir: &Path, kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -
     if let Err(error) = std::fs::File::options().read(true).write(true).open(KVM) {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => "no virtualisation here, or its kernel module is not loaded",
-            std::io::ErrorKind::PermissionDenied => "`sudo usermod -aG kvm $USER` and a new login give access",
+            std::io::ErrorKind::PermissionDenied => {
+                "`sudo usermod -aG kvm $USER` and a new login give access"
+            }
             _ => "its kernel module does not work here",
         };
         return Ok(Probed { works: false, detail: format!("{KVM} can't be opened ({error}); {hint}") });
     }
     let key = Key {
         kernel: Fingerprint::of(&kernel.image)?,
-        host_kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        host_kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
         cpu: cpu_model(),
         qemu: qemu.version()?,
     };
@@ -175,7 +180,9 @@ fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -> Result<Probed> {
         .stdout(input.try_clone().map_err(Error::system("share a pipe"))?)
         .stderr(input)
         .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(port), child_fd: PORT_FD }])
-        .map_err(|error| Error::Failed(format!("can't pass descriptors to {}: {error}", launch.program.display())))?;
+        .map_err(|error| {
+            Error::Failed(format!("can't pass descriptors to {}: {error}", launch.program.display()))
+        })?;
     let child = command.spawn().map_err(Error::io("execute the VMM", &launch.program))?;
     // Dropped on every way out, and with it the writing end of the pipe.
     drop(command);
@@ -185,7 +192,9 @@ fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -> Result<Probed> {
     drop(vmm);
     let took = begun.elapsed();
     Ok(match outcome {
-        Outcome::Ok => Probed { works: true, detail: format!("a guest booted with KVM in {} ms", took.as_millis()) },
+        Outcome::Ok => {
+            Probed { works: true, detail: format!("a guest booted with KVM in {} ms", took.as_millis()) }
+        }
         Outcome::Ended | Outcome::TimedOut => {
             let how = match outcome {
                 Outcome::TimedOut => format!("did not come up within {} s", PROBE_DEADLINE.as_secs()),

@@ -73,11 +73,18 @@ mod tests {
         let text = String::from_utf8_lossy(&bytes);
         assert_eq!(bytes.len() % 4, 0);
         assert!(text.starts_with(concat!(
-            "070701", "00000001", "000041ed", "00000000", "00000000", "00000001", "00000000", "00000000", "00000000",
-            "00000000", "00000000", "00000000", "00000004", "00000000", "dev\0", "\0\0",
+            "070701", "00000001", "000041ed", "00000000", "00000000", "00000001", "00000000", "00000000",
+            "00000000", "00000000", "00000000", "00000000", "00000004", "00000000", "dev\0", "\0\0",
         )));
-        assert!(text.contains(concat!("00000005", "00000001", "0000000c", "00000000", "dev/console\0", "\0\0")));
-        assert!(text.contains("init\0\0abcde\0\0\0070701"));
+        assert!(text.contains(concat!(
+            "00000005",
+            "00000001",
+            "0000000c",
+            "00000000",
+            "dev/console\0",
+            "\0\0"
+        )));
+        assert!(text.contains(concat!("init\0\0", "abcde\0\0\0", "070701")));
         assert!(text.trim_end_matches('\0').ends_with("TRAILER!!!"));
     }
 }

@@ -18,7 +18,8 @@ pub fn decompress(data: &[u8]) -> Result<Cow<'_, [u8]>, String> {
             unpacked
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(data).map_err(|error| format!("zstd: {error}"))?;
+            let decoder =
+                ruzstd::decoding::StreamingDecoder::new(data).map_err(|error| format!("zstd: {error}"))?;
             read(decoder, "zstd")?
         }
         [0x1f, 0x8b, ..] => read(flate2::read::GzDecoder::new(data), "gzip")?,
@@ -44,7 +45,8 @@ fn lz4_legacy(mut blocks: &[u8]) -> Result<Vec<u8>, String> {
         if packed.is_empty() {
             break;
         }
-        let length = lz4_flex::block::decompress_into(packed, &mut block).map_err(|error| format!("lz4: {error}"))?;
+        let length =
+            lz4_flex::block::decompress_into(packed, &mut block).map_err(|error| format!("lz4: {error}"))?;
         unpacked.extend_from_slice(block.get(..length).unwrap_or_default());
         blocks = rest;
     }

@@ -12,13 +12,11 @@
 //! reading does.
 
 use super::cpio::Archive;
+use super::elf;
 use super::kernel::Kernel;
 use super::memo::{Fingerprint, Made, Request};
 use super::modules::{self, Module};
 use crate::{Error, Result};
-use object::elf::{FileHeader64, PT_INTERP};
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, U16, U64};
 use std::path::{Path, PathBuf};
 
 /// Changes with what is put into an initramfs from the same files.
@@ -39,7 +37,8 @@ pub fn find_guest() -> Result<PathBuf> {
 }
 
 fn find_guest_beside(dir: &Path) -> Result<PathBuf> {
-    let candidates = ["mvm-guest-static", "libexec/mvm-guest", "../libexec/microvm-dev/mvm-guest", "mvm-guest"];
+    let candidates =
+        ["mvm-guest-static", "libexec/mvm-guest", "../libexec/microvm-dev/mvm-guest", "mvm-guest"];
     let Some(path) = candidates.iter().map(|place| dir.join(place)).find(|path| path.is_file()) else {
         return Err(Error::Failed(format!(
             "the guest's program mvm-guest is missing: looked for {} in {}; `scripts/build` builds it, MVM_GUEST names \
@@ -58,7 +57,7 @@ fn check_guest(path: &Path) -> Result<()> {
     std::fs::File::open(path)
         .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, 4096), &mut beginning))
         .map_err(Error::io("read the guest's program", path))?;
-    match is_static(&beginning) {
+    match elf::is_static(&beginning) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Failed(format!(
             "the guest's program {} is dynamically linked, but it runs before any library is there; `scripts/build` \
@@ -72,13 +71,6 @@ fn check_guest(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether an ELF program, of which the beginning is given, asks for no interpreter (the dynamic linker).
-fn is_static(program: &[u8]) -> object::Result<bool> {
-    let header = FileHeader64::<Endianness>::parse(program)?;
-    let endian = header.endian()?;
-    Ok(header.program_headers(endian, program)?.iter().all(|segment| segment.p_type(endian) != PT_INTERP))
-}
-
 /// The initramfs of `guest` and the modules of `kernel`: the one in the cache, made if need be.
 ///
 /// # Errors
@@ -88,9 +80,11 @@ pub fn ensure(cache_dir: &Path, kernel: &Kernel, guest: &Path) -> Result<PathBuf
     Request { dir: cache_dir, kind: "initramfs", extension: ".cpio", key: &key }.ensure(|| {
         let mut inputs = vec![Fingerprint::of(guest)?];
         let init = std::fs::read(guest).map_err(Error::io("read the guest's program", guest))?;
+        let init = elf::compact(init)
+            .map_err(|error| Error::Failed(format!("{} is no ELF program: {error}", guest.display())))?;
         let collected = modules::collect(kernel)?;
         inputs.extend(collected.inputs);
-        Ok(Made { content: assemble(&without_sections(init), &collected.modules), inputs })
+        Ok(Made { content: assemble(&init, &collected.modules), inputs })
     })
 }
 
@@ -110,26 +104,4 @@ fn assemble(init: &[u8], modules: &[Module]) -> Vec<u8> {
     let list: String = modules.iter().map(|module| format!("/{}\n", path(module))).collect();
     archive.file("modules.load", 0o644, list.as_bytes());
     archive.finish()
-}
-
-/// The program without what follows its segments: symbols and debug information, which nothing reads in the guest and
-/// which make up most of the file. As it is when it does not look like that.
-fn without_sections(mut program: Vec<u8>) -> Vec<u8> {
-    let end_of_segments = || -> object::Result<u64> {
-        let header = FileHeader64::<Endianness>::parse(&*program)?;
-        let endian = header.endian()?;
-        let segments = header.program_headers(endian, &*program)?;
-        Ok(segments.iter().map(|s| s.p_offset(endian).saturating_add(s.p_filesz(endian))).max().unwrap_or(0))
-    };
-    let end = end_of_segments().ok().and_then(|end| usize::try_from(end).ok());
-    let Some(end) = end.filter(|end| *end <= program.len() && *end >= size_of::<FileHeader64<Endianness>>()) else {
-        return program;
-    };
-    if let Ok((header, _)) = object::pod::from_bytes_mut::<FileHeader64<Endianness>>(&mut program) {
-        header.e_shoff = U64::new(Endianness::Little, 0);
-        header.e_shnum = U16::new(Endianness::Little, 0);
-        header.e_shstrndx = U16::new(Endianness::Little, 0);
-        program.truncate(end);
-    }
-    program
 }

@@ -78,14 +78,14 @@ fn unpacked(cache_dir: &Path) -> Vec<PathBuf> {
 fn installed(root: &Path) -> Vec<PathBuf> {
     let mut images = vmlinuz_in(&root.join("boot"));
     let beside_modules = entries(&root.join("usr/lib/modules")).into_iter().map(|dir| dir.join("vmlinuz"));
-    images.extend(beside_modules.chain([root.join("run/booted-system/kernel")]).filter(|image| image.exists()));
+    images
+        .extend(beside_modules.chain([root.join("run/booted-system/kernel")]).filter(|image| image.exists()));
     images
 }
 
 fn vmlinuz_in(dir: &Path) -> Vec<PathBuf> {
-    let is_image = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
-    };
+    let is_image =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"));
     entries(dir).into_iter().filter(is_image).collect()
 }
 

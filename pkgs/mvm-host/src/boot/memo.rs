@@ -79,9 +79,8 @@ impl Request<'_> {
         let path = self.dir.join(format!("{}-{}{}", self.kind, digest(&content), self.extension));
         write(self.dir, &path, &content)?;
         let output = Fingerprint::of(&path)?;
-        let memo = serde_json::to_vec(&Memo { inputs, output }).map_err(|error| {
-            Error::Failed(format!("can't describe {}: {error}", path.display()))
-        })?;
+        let memo = serde_json::to_vec(&Memo { inputs, output })
+            .map_err(|error| Error::Failed(format!("can't describe {}: {error}", path.display())))?;
         write(self.dir, &memo_path, &memo)?;
         self.prune(&path);
         Ok(path)

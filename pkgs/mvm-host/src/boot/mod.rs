@@ -14,9 +14,10 @@
 pub mod accel;
 mod cpio;
 mod decompress;
+mod elf;
 pub mod initramfs;
 pub mod kernel;
-mod memo;
+pub(crate) mod memo;
 pub mod modules;
 pub mod tsc;
 pub mod vmlinux;

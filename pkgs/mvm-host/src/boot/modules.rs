@@ -1,12 +1,10 @@
 //! The kernel modules that the embedded guest needs: which files, in which order.
 
 use super::decompress::decompress;
+use super::elf;
 use super::kernel::Kernel;
 use super::memo::Fingerprint;
 use crate::{Error, Result};
-use object::Endianness;
-use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, SectionHeader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -102,8 +100,9 @@ impl Loader {
         self.seen.insert(name.clone());
         let depends = match tree.depends.get(&name) {
             Some(depends) => depends.clone(),
-            None => depends_of(&bytes)
-                .map_err(|problem| Error::Failed(format!("{} is no kernel module: {problem}", path.display())))?,
+            None => depends_of(&bytes).map_err(|problem| {
+                Error::Failed(format!("{} is no kernel module: {problem}", path.display()))
+            })?,
         };
         for dependency in depends {
             if !self.add(tree, &dependency)? && !tree.is_built_in(&dependency) {
@@ -222,14 +221,8 @@ fn name_of(path: &Path) -> Option<String> {
 
 /// The `depends=` of a module's `.modinfo` section: NUL-terminated `key=value` texts.
 fn depends_of(module: &[u8]) -> Result<Vec<String>, String> {
-    let parse = || -> object::Result<Option<&[u8]>> {
-        let header = FileHeader64::<Endianness>::parse(module)?;
-        let endian = header.endian()?;
-        let sections = header.sections(endian, module)?;
-        let section = sections.section_by_name(endian, b".modinfo");
-        section.map(|(_, section)| section.data(endian, module)).transpose()
-    };
-    let modinfo = parse().map_err(|error| error.to_string())?.ok_or("it has no .modinfo section")?;
+    let modinfo = elf::section(module, ".modinfo").map_err(|error| error.to_string())?;
+    let modinfo = modinfo.ok_or("it has no .modinfo section")?;
     Ok(modinfo
         .split(|byte| *byte == 0)
         .filter_map(|entry| entry.strip_prefix(b"depends="))
@@ -245,10 +238,13 @@ fn strip_signature(module: &mut Vec<u8>) {
     /// Size of `struct module_signature`; its last four bytes are the signature's length, big-endian.
     const TRAILER: usize = 12;
     let Some(signed) = module.strip_suffix(SIGNATURE_MARK) else { return };
-    let Some((rest, trailer)) = signed.len().checked_sub(TRAILER).and_then(|at| signed.split_at_checked(at)) else {
+    let Some((rest, trailer)) = signed.len().checked_sub(TRAILER).and_then(|at| signed.split_at_checked(at))
+    else {
         return;
     };
-    let Some(length) = trailer.last_chunk().map(|length| u32::from_be_bytes(*length) as usize) else { return };
+    let Some(length) = trailer.last_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
+        return;
+    };
     if let Some(end) = rest.len().checked_sub(length) {
         module.truncate(end);
     }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-/// How long the counter is watched: an error of 100 ns in reading the clocks is then one of 10 ppm.
-const PERIOD: Duration = Duration::from_millis(10);
+/// How long the counter is watched, at least: an error of 30 ns in reading the clocks is then one of 10 ppm.
+const PERIOD: Duration = Duration::from_millis(3);
 
 /// A measurement under way.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Calibration {
         Self { began: imp::sample() }
     }
 
-    /// The counter's rate in kHz. Waits for what is left of about 10 ms since the start.
+    /// The counter's rate in kHz. Waits for what is left of about 3 ms since the start.
     pub fn khz(self) -> Option<u64> {
         let began = self.began?;
         std::thread::sleep(PERIOD.saturating_sub(imp::sample()?.clock.saturating_sub(began.clock)));

@@ -5,17 +5,12 @@
 
 use super::accel::Accelerator;
 use super::decompress::decompress;
+use super::elf;
 use super::kernel::Kernel;
 use super::memo::{Fingerprint, Made, Request};
 use crate::vmm::qemu::Qemu;
 use crate::{Error, Result};
-use object::Endianness;
-use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, NoteHeader, ProgramHeader};
 use std::path::{Path, PathBuf};
-
-/// `XEN_ELFNOTE_PHYS32_ENTRY` (Linux, include/xen/interface/elfnote.h): the kernel has a PVH entry point.
-const PVH_ENTRY_NOTE: u32 = 18;
 
 /// The image that boots quickest: `kernel` uncompressed, from the cache or put there, where that is quicker and known
 /// to work; else the kernel's own image.
@@ -46,20 +41,16 @@ pub fn boot_image(
     Ok(if usable { path } else { kernel.image.clone() })
 }
 
-/// The ELF kernel inside a bzImage (Linux, Documentation/arch/x86/boot.rst), if it has a PVH entry point.
+/// The ELF kernel inside a bzImage, if it has a PVH entry point; without the relocations for address randomisation,
+/// which only the bzImage's own loader uses.
 fn extract(image: &[u8]) -> Result<Vec<u8>, String> {
     let payload = payload(image).ok_or("it has no payload")?;
-    let mut kernel = decompress(payload)?.into_owned();
-    let end = pvh_kernel_end(&kernel).map_err(|error| format!("its payload is no ELF kernel: {error}"))?;
-    let end = end.ok_or("it has no PVH entry point")?;
-    // Relocations for address randomisation and section headers follow; QEMU reads neither.
-    kernel.truncate(end);
-    if let Ok((header, _)) = object::pod::from_bytes_mut::<FileHeader64<Endianness>>(&mut kernel) {
-        header.e_shoff = object::U64::new(Endianness::Little, 0);
-        header.e_shnum = object::U16::new(Endianness::Little, 0);
-        header.e_shstrndx = object::U16::new(Endianness::Little, 0);
+    let kernel = decompress(payload)?.into_owned();
+    let not_elf = |error| format!("its payload is no ELF kernel: {error}");
+    if !elf::has_pvh_entry(&kernel).map_err(not_elf)? {
+        return Err("it has no PVH entry point".to_owned());
     }
-    Ok(kernel)
+    elf::compact(kernel).map_err(not_elf)
 }
 
 /// `payload_offset` and `payload_length`, of boot protocol 2.08, count from the end of the setup sectors.
@@ -72,21 +63,4 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     let setup = (usize::from(*image.get(0x1f1)?) + 1) * 512;
     let start = setup.checked_add(field(0x248)?)?;
     image.get(start..start.checked_add(field(0x24c)?)?)
-}
-
-/// Where the segments of a kernel with a PVH entry point end in its file; `None` for one without.
-fn pvh_kernel_end(kernel: &[u8]) -> object::Result<Option<usize>> {
-    let header = FileHeader64::<Endianness>::parse(kernel)?;
-    let endian = header.endian()?;
-    let segments = header.program_headers(endian, kernel)?;
-    let mut pvh = false;
-    for segment in segments {
-        let Some(mut notes) = segment.notes(endian, kernel)? else { continue };
-        while let Some(note) = notes.next()? {
-            pvh |= note.name() == b"Xen" && note.header().n_type(endian) == PVH_ENTRY_NOTE;
-        }
-    }
-    let end = segments.iter().map(|s| s.p_offset(endian).saturating_add(s.p_filesz(endian))).max();
-    let end = end.and_then(|end| usize::try_from(end).ok()).filter(|end| *end <= kernel.len());
-    Ok(end.filter(|_| pvh))
 }

@@ -5,7 +5,7 @@ use super::console;
 use super::mux::{GuestStream, Mux};
 use super::server::Keeper;
 use crate::boot::accel::Accelerator;
-use crate::boot::{accel, initramfs, kernel, tsc};
+use crate::boot::{accel, initramfs, kernel, tsc, vmlinux};
 use crate::client::{read_frame, write_frame};
 use crate::fileserver::{FsConfig, ProjectShare};
 use crate::realm::Realm;
@@ -96,21 +96,22 @@ pub async fn prepare(realm: Realm, guest: Guest) -> Result<Prepared> {
         let calibration = tsc::Calibration::start();
         let Guest::Embedded { kernel: explicit } = &guest;
         let explicit = explicit.as_deref().or(realm.config.kernel.as_deref());
-        let qemu = Qemu::find()?;
+        let qemu = Qemu::find_cached(&realm.cache_dir)?;
         let kernel = kernel::find(explicit, &realm.cache_dir)?;
         let init = initramfs::find_guest()?;
         let initramfs = initramfs::ensure(&realm.cache_dir, &kernel, &init)?;
         let detected = accel::detect(realm.config.accel, &realm.cache_dir, &kernel, &initramfs, &qemu)?;
         Ok(Prepared {
-            tsc_khz: calibration.khz(),
-            qemu: Arc::new(qemu),
-            kernel: kernel.image,
+            kernel: vmlinux::boot_image(&realm.cache_dir, &kernel, detected.accelerator, &qemu)?,
             initramfs,
             boot_deadline: match detected.accelerator {
                 Accelerator::Kvm => BOOT_DEADLINE_KVM,
                 Accelerator::Tcg => BOOT_DEADLINE_TCG,
             },
             accelerator: detected.accelerator,
+            qemu: Arc::new(qemu),
+            // Last: the longer it is since the start, the less this has to wait.
+            tsc_khz: calibration.khz(),
         })
     };
     tokio::task::spawn_blocking(work)

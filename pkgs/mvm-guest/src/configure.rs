@@ -1,0 +1,93 @@
+//! From a configuration to a running guest: what a booted machine does when it learns who it is.
+
+use crate::control::Reporter;
+use crate::reaper::Reaper;
+use crate::serve::Machine;
+use crate::{home, identity, mounts, network, power, seed, ssh};
+use anyhow::Context;
+use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// The machine that this program booted as PID 1.
+#[derive(Debug)]
+pub struct Booted {
+    reaper: Reaper,
+    device_limit: Duration,
+}
+
+impl Booted {
+    /// A machine whose processes `reaper` waits for, and whose devices may take `device_limit` to appear.
+    pub fn new(reaper: Reaper, device_limit: Duration) -> Self {
+        Self { reaper, device_limit }
+    }
+}
+
+impl Machine for Booted {
+    async fn configure(&self, config: GuestConfig, report: &Reporter) -> anyhow::Result<Arc<ssh::Server>> {
+        let mut step = Instant::now();
+        let mut done = |name: &str| {
+            report.step(name, step);
+            step = Instant::now();
+        };
+        // Before anything that draws randomness or notes the time.
+        if let Err(error) = seed::credit_entropy(&config.entropy) {
+            report.warn(format_args!("{error:#}; keys made now may wait for entropy"));
+        }
+        if let Err(error) = seed::set_clock(config.time_unix_ns) {
+            report.warn(format_args!("{error:#}; the guest's clock is wrong"));
+        }
+        done("clock and entropy");
+        mounts::enter_root(&config.shares)?;
+        done("mounts");
+        if config.home_disk {
+            home::mount_disk(HOME_SERIAL, &self.reaper, self.device_limit).await?;
+            done("home disk");
+        }
+        identity::write_files(&config)?;
+        identity::make_user_dirs(&config.user)?;
+        done("identity");
+        network::configure(config.network.as_ref(), self.device_limit).await?;
+        done("network");
+        let server = Arc::new(ssh::Server::new(ssh::Settings {
+            host_key: &config.ssh.host_key,
+            authorized_keys: &config.ssh.authorized_keys,
+            accounts: accounts(&config),
+            environment: config.environment.clone(),
+            program: PathBuf::from(mounts::PROGRAM),
+            project: PathBuf::from(mounts::PROJECT),
+            reaper: self.reaper.clone(),
+        })?);
+        if config.network.is_some() {
+            let listener = TcpListener::bind(("0.0.0.0", SSH_PORT))
+                .await
+                .with_context(|| format!("can't listen on TCP port {SSH_PORT} for SSH"))?;
+            tokio::spawn(Arc::clone(&server).serve_listener(listener));
+        }
+        done("ssh");
+        Ok(server)
+    }
+
+    async fn wind_down(&self) {
+        power::end_processes().await;
+        power::detach_disks();
+    }
+}
+
+/// Who may log in: the ordinary user, and root.
+fn accounts(config: &GuestConfig) -> Vec<ssh::Account> {
+    let user = &config.user;
+    let home = identity::home(user);
+    let shell = PathBuf::from(identity::shell());
+    let root = ssh::Account {
+        name: "root".to_owned(),
+        uid: 0,
+        gid: if user.uid == 0 { user.gid } else { 0 },
+        home: if user.uid == 0 { home.clone() } else { PathBuf::from("/root") },
+        shell: shell.clone(),
+    };
+    let user = ssh::Account { name: user.name.clone(), uid: user.uid, gid: user.gid, home, shell };
+    vec![user, root]
+}

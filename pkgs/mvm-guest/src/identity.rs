@@ -1,0 +1,298 @@
+//! Who the guest is: the files of `/etc` that differ from guest to guest, and the user's directories.
+
+use crate::mounts::make_dir;
+use anyhow::Context;
+use mvm_spec::control::{GuestConfig, GuestNetwork};
+use mvm_spec::v1::User;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+/// System accounts: name, user and group id, home. Those of base-passwd that programs and maintainers' scripts name.
+const SYSTEM_USERS: [(&str, u32, &str); 10] = [
+    ("daemon", 1, "/usr/sbin"),
+    ("bin", 2, "/bin"),
+    ("sys", 3, "/dev"),
+    ("games", 5, "/usr/games"),
+    ("man", 6, "/var/cache/man"),
+    ("lp", 7, "/var/spool/lpd"),
+    ("mail", 8, "/var/mail"),
+    ("www-data", 33, "/var/www"),
+    ("backup", 34, "/var/backups"),
+    ("nobody", 65534, "/nonexistent"),
+];
+/// System groups, in base-passwd's numbers.
+const SYSTEM_GROUPS: [(&str, u32); 24] = [
+    ("root", 0),
+    ("daemon", 1),
+    ("bin", 2),
+    ("sys", 3),
+    ("adm", 4),
+    ("tty", 5),
+    ("disk", 6),
+    ("lp", 7),
+    ("mail", 8),
+    ("man", 12),
+    ("kmem", 15),
+    ("dialout", 20),
+    ("sudo", 27),
+    ("audio", 29),
+    ("www-data", 33),
+    ("backup", 34),
+    ("shadow", 42),
+    ("utmp", 43),
+    ("video", 44),
+    ("plugdev", 46),
+    ("staff", 50),
+    ("games", 60),
+    ("users", 100),
+    ("nogroup", 65534),
+];
+
+/// The user's home directory. Below `/home` whatever the uid, so that a home disk keeps it.
+pub fn home(user: &User) -> PathBuf {
+    Path::new("/home").join(&user.name)
+}
+
+/// `/etc/passwd` (passwd(5)). A user with uid 0 is root under a second name, with one home for both.
+pub fn passwd(user: &User, shell: &str) -> String {
+    let home = home(user);
+    let home = home.display();
+    let mut text = String::new();
+    let root_home = if user.uid == 0 { home.to_string() } else { "/root".to_owned() };
+    let root_group = if user.uid == 0 { user.gid } else { 0 };
+    let _ = writeln!(text, "root:x:0:{root_group}:root:{root_home}:{shell}");
+    for (name, id, home) in SYSTEM_USERS {
+        if name != user.name && id != user.uid {
+            let _ = writeln!(text, "{name}:x:{id}:{id}:{name}:{home}:/usr/sbin/nologin");
+        }
+    }
+    if user.name != "root" {
+        let _ = writeln!(text, "{}:x:{}:{}:{}:{home}:{shell}", user.name, user.uid, user.gid, user.name);
+    }
+    text
+}
+
+/// `/etc/group` (group(5)).
+pub fn group(user: &User) -> String {
+    let mut text = String::new();
+    for (name, id) in SYSTEM_GROUPS {
+        if name != user.name || id == user.gid {
+            let _ = writeln!(text, "{name}:x:{id}:");
+        }
+    }
+    if SYSTEM_GROUPS.iter().all(|(_, id)| *id != user.gid) {
+        let _ = writeln!(text, "{}:x:{}:", user.name, user.gid);
+    }
+    text
+}
+
+/// `/etc/hosts` (hosts(5)).
+pub fn hosts(hostname: &str, network: Option<&GuestNetwork>) -> String {
+    // Without a network the name still resolves: programs look their own host up (Debian policy: 127.0.1.1).
+    let address = network.map_or("127.0.1.1".to_owned(), |network| network.address.address.to_string());
+    let names = match network.and_then(|network| network.domain.as_deref()) {
+        Some(domain) => format!("{hostname}.{domain} {hostname}"),
+        None => hostname.to_owned(),
+    };
+    format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{address} {names}\n")
+}
+
+/// `/etc/resolv.conf` (resolv.conf(5)).
+pub fn resolv_conf(network: &GuestNetwork) -> String {
+    let mut text = String::new();
+    for server in &network.dns {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if let Some(domain) = &network.domain {
+        let _ = writeln!(text, "search {domain}");
+    }
+    text
+}
+
+/// A script that gives login shells the VM's variables, as `/etc/profile` may have set others (PATH, for one).
+pub fn profile(environment: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("# Variables of this VM.\n");
+    for (name, value) in environment {
+        let _ = writeln!(text, "export {name}='{}'", value.replace('\'', r"'\''"));
+    }
+    text
+}
+
+/// The shell of root and the user.
+pub fn shell() -> &'static str {
+    if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
+}
+
+/// Writes the files.
+pub fn write_files(config: &GuestConfig) -> anyhow::Result<()> {
+    let GuestConfig { hostname, machine_id, network, user, environment, .. } = config;
+    nix::unistd::sethostname(hostname).with_context(|| format!("can't set the host name {hostname}"))?;
+    write("/etc/hostname", &format!("{hostname}\n"))?;
+    write("/etc/machine-id", &format!("{machine_id}\n"))?;
+    write("/etc/hosts", &hosts(hostname, network.as_ref()))?;
+    write("/etc/passwd", &passwd(user, shell()))?;
+    write("/etc/group", &group(user))?;
+    if let Some(network) = network {
+        write("/etc/resolv.conf", &resolv_conf(network))?;
+    }
+    if !environment.is_empty() {
+        make_dir("/etc/profile.d", 0o755)?;
+        write("/etc/profile.d/microvm-dev.sh", &profile(environment))?;
+    }
+    let _ = std::fs::remove_file("/etc/mtab");
+    symlink("../proc/self/mounts", "/etc/mtab").context("can't link /etc/mtab")
+}
+
+/// Writes a new file in place of what is there: the software's may be a link out of `/etc`.
+fn write(path: &str, text: &str) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("can't replace {path}"));
+        }
+        _ => {}
+    }
+    std::fs::write(path, text).with_context(|| format!("can't write {path}"))
+}
+
+/// Makes the user's home, with the files of `/etc/skel`, and the directory of XDG_RUNTIME_DIR.
+pub fn make_user_dirs(user: &User) -> anyhow::Result<()> {
+    let home = home(user);
+    if !home.exists() {
+        make_dir(&home.to_string_lossy(), 0o755)?;
+        if Path::new("/etc/skel").is_dir() {
+            copy_skeleton(Path::new("/etc/skel"), &home, user)?;
+        }
+        own(&home, user)?;
+    }
+    make_dir("/run/user", 0o755)?;
+    let runtime = runtime_dir(user.uid);
+    make_dir(&runtime, 0o700)?;
+    own(Path::new(&runtime), user)?;
+    if user.uid != 0 {
+        make_dir(&runtime_dir(0), 0o700)?;
+    }
+    Ok(())
+}
+
+/// Value of XDG_RUNTIME_DIR (XDG Base Directory Specification).
+pub fn runtime_dir(uid: u32) -> String {
+    format!("/run/user/{uid}")
+}
+
+fn own(path: &Path, user: &User) -> anyhow::Result<()> {
+    chown(path, Some(user.uid), Some(user.gid))
+        .with_context(|| format!("can't give {} to {}", path.display(), user.name))
+}
+
+fn copy_skeleton(from: &Path, to: &Path, user: &User) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(from).with_context(|| format!("can't list {}", from.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("can't list {}", from.display()))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().with_context(|| format!("can't examine {}", source.display()))?;
+        let copied = if kind.is_dir() {
+            make_dir(&target.to_string_lossy(), entry.metadata()?.permissions().mode() & 0o777)?;
+            copy_skeleton(&source, &target, user)?;
+            Ok(())
+        } else if kind.is_symlink() {
+            std::fs::read_link(&source).and_then(|link| symlink(link, &target))
+        } else {
+            std::fs::copy(&source, &target).map(drop)
+        };
+        copied.with_context(|| format!("can't copy {} to {}", source.display(), target.display()))?;
+        if !kind.is_symlink() {
+            own(&target, user)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, uid: u32) -> User {
+        User { name: name.to_owned(), uid, gid: uid }
+    }
+
+    fn network() -> GuestNetwork {
+        GuestNetwork {
+            mac: "02:00:5e:10:00:01".parse().unwrap(),
+            address: "192.168.100.10/24".parse().unwrap(),
+            gateway: "192.168.100.1".parse().unwrap(),
+            dns: vec!["192.168.100.1".parse().unwrap(), "9.9.9.9".parse().unwrap()],
+            domain: Some("mvm".to_owned()),
+            mtu: 1500,
+        }
+    }
+
+    #[test]
+    fn an_ordinary_user_stands_beside_root() {
+        let text = passwd(&user("dev", 1000), "/bin/bash");
+        assert!(text.starts_with("root:x:0:0:root:/root:/bin/bash\n"), "{text}");
+        assert!(text.ends_with("dev:x:1000:1000:dev:/home/dev:/bin/bash\n"), "{text}");
+        assert!(group(&user("dev", 1000)).ends_with("dev:x:1000:\n"));
+    }
+
+    #[test]
+    fn a_user_with_uid_0_is_root_under_two_names_with_one_home() {
+        let text = passwd(&user("dev", 0), "/bin/sh");
+        assert!(text.starts_with("root:x:0:0:root:/home/dev:/bin/sh\n"), "{text}");
+        assert!(text.contains("\ndev:x:0:0:dev:/home/dev:/bin/sh\n"), "{text}");
+        let text = passwd(&user("root", 0), "/bin/sh");
+        assert_eq!(text.matches("root:x:").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn ids_and_names_stay_unique_when_the_user_has_a_system_account() {
+        for user in [user("www-data", 33), user("backup", 1000), user("dev", 65534), user("games", 60)] {
+            for text in [passwd(&user, "/bin/sh"), group(&user)] {
+                for field in [0, 2] {
+                    let mut seen: Vec<_> =
+                        text.lines().map(|line| line.split(':').nth(field).unwrap()).collect();
+                    let all = seen.len();
+                    seen.sort_unstable();
+                    seen.dedup();
+                    assert_eq!(seen.len(), all, "{user:?}: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_resolve_with_and_without_a_network() {
+        assert!(hosts("shop", None).ends_with("127.0.1.1 shop\n"));
+        assert!(hosts("shop", Some(&network())).ends_with("192.168.100.10 shop.mvm shop\n"));
+        assert_eq!(resolv_conf(&network()), "nameserver 192.168.100.1\nnameserver 9.9.9.9\nsearch mvm\n");
+    }
+
+    #[test]
+    fn values_reach_a_shell_unchanged() {
+        let value = "it's $HOME \"and\" `more`\nlines\\";
+        let text = profile(&BTreeMap::from([("V".to_owned(), value.to_owned())]));
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("{text}printf %s \"$V\"")])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
+    }
+
+    #[test]
+    fn a_skeleton_is_copied_with_links_and_directories() {
+        let from = tempfile::tempdir().unwrap();
+        let to = tempfile::tempdir().unwrap();
+        std::fs::create_dir(from.path().join("d")).unwrap();
+        std::fs::write(from.path().join("d/f"), "x").unwrap();
+        symlink("nowhere", from.path().join("l")).unwrap();
+        let me = User {
+            name: "me".to_owned(),
+            uid: nix::unistd::getuid().as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
+        };
+        copy_skeleton(from.path(), to.path(), &me).unwrap();
+        assert_eq!(std::fs::read_to_string(to.path().join("d/f")).unwrap(), "x");
+        assert_eq!(std::fs::read_link(to.path().join("l")).unwrap(), Path::new("nowhere"));
+    }
+}

@@ -1,0 +1,215 @@
+//! The guest's file systems, from the empty initramfs to a whole root.
+//!
+//! ```text
+//! initramfs            /software   virtiofs, read-only: the host's software
+//!                      /overlay    tmpfs: upper/ work/, gone with the machine
+//!                      /newroot    overlay of the two; becomes /
+//! /                    /proc /sys /dev   moved over from the initramfs
+//!                      /run /tmp   tmpfs
+//!                      /project    virtiofs: the project's copy
+//!                      /home       the home disk, if there is one
+//! ```
+
+use anyhow::Context;
+use mvm_spec::control::Shares;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::Path;
+
+/// Where the project is mounted.
+pub const PROJECT: &str = mvm_spec::v1::PROJECT_MOUNT;
+/// This program, for sessions: applets are run from here.
+pub const PROGRAM: &str = "/run/mvm/mvm-guest";
+
+const NEW_ROOT: &str = "/newroot";
+
+/// One call of mount(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Source: a device or a tag; for file systems without one their type.
+    pub source: String,
+    /// Mount point, made if it is missing.
+    pub target: String,
+    /// File system type; empty for a bind or a move.
+    pub kind: &'static str,
+    /// Flags.
+    pub flags: MsFlags,
+    /// Options of the file system.
+    pub options: &'static str,
+}
+
+impl Mount {
+    fn of(source: &str, target: &str, kind: &'static str) -> Self {
+        Self {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            kind,
+            flags: MsFlags::empty(),
+            options: "",
+        }
+    }
+
+    fn flags(mut self, flags: MsFlags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    fn options(mut self, options: &'static str) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Makes the mount point if need be and mounts. EBUSY, mounted already, is success.
+    pub fn apply(&self) -> anyhow::Result<()> {
+        let Self { source, target, kind, flags, options } = self;
+        let text = |text: &&'static str| (!text.is_empty()).then_some(*text);
+        if !Path::new(target).exists() {
+            make_dir(target, 0o755)?;
+        }
+        match mount(Some(source.as_str()), target.as_str(), text(kind), *flags, text(options)) {
+            Ok(()) | Err(Errno::EBUSY) => Ok(()),
+            Err(errno) => Err(errno).with_context(|| format!("can't mount {source} at {target} ({kind})")),
+        }
+    }
+}
+
+const HARDENED: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// What the initramfs itself needs.
+pub fn early() -> [Mount; 3] {
+    [
+        Mount::of("devtmpfs", "/dev", "devtmpfs").flags(MsFlags::MS_NOSUID),
+        Mount::of("proc", "/proc", "proc").flags(HARDENED),
+        Mount::of("sysfs", "/sys", "sysfs").flags(HARDENED),
+    ]
+}
+
+/// The mounts that make [`NEW_ROOT`] a whole root. Paths are those of the initramfs.
+pub fn root_plan(shares: &Shares) -> Vec<Mount> {
+    let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mut plan = vec![
+        Mount::of(&shares.software, "/software", "virtiofs").flags(MsFlags::MS_RDONLY | MsFlags::MS_NODEV),
+        Mount::of("tmpfs", "/overlay", "tmpfs").options("mode=0755"),
+        Mount::of("mvm-root", NEW_ROOT, "overlay")
+            .options("lowerdir=/software,upperdir=/overlay/upper,workdir=/overlay/work"),
+        Mount::of("/proc", "/newroot/proc", "").flags(MsFlags::MS_MOVE),
+        Mount::of("/sys", "/newroot/sys", "").flags(MsFlags::MS_MOVE),
+        Mount::of("/dev", "/newroot/dev", "").flags(MsFlags::MS_MOVE),
+        Mount::of("devpts", "/newroot/dev/pts", "devpts")
+            .flags(MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
+            .options("gid=5,mode=0620,ptmxmode=0666"),
+        Mount::of("tmpfs", "/newroot/dev/shm", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
+        Mount::of("tmpfs", "/newroot/run", "tmpfs").flags(nosuid_nodev).options("mode=0755"),
+        Mount::of("tmpfs", "/newroot/tmp", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
+        Mount::of("cgroup2", "/newroot/sys/fs/cgroup", "cgroup2").flags(HARDENED).options("nsdelegate"),
+    ];
+    if let Some(tag) = &shares.project {
+        plan.push(Mount::of(tag, &format!("{NEW_ROOT}{PROJECT}"), "virtiofs").flags(nosuid_nodev));
+    }
+    plan
+}
+
+/// Directories that a root needs, with their modes; made in the upper layer where the software has none.
+const DIRECTORIES: [(&str, u32); 8] = [
+    ("/newroot/etc", 0o755),
+    ("/newroot/home", 0o755),
+    ("/newroot/root", 0o700),
+    ("/newroot/var", 0o755),
+    ("/newroot/var/tmp", 0o1777),
+    ("/newroot/var/log", 0o755),
+    ("/newroot/var/lib", 0o755),
+    ("/newroot/var/cache", 0o755),
+];
+
+/// Mounts the root and makes it `/`.
+pub fn enter_root(shares: &Shares) -> anyhow::Result<()> {
+    for mount in root_plan(shares) {
+        if mount.kind == "overlay" {
+            make_dir("/overlay/upper", 0o755)?;
+            make_dir("/overlay/work", 0o755)?;
+        }
+        mount.apply()?;
+    }
+    for (path, mode) in DIRECTORIES {
+        make_dir(path, mode)?;
+    }
+    for (target, link) in [
+        ("/proc/self/fd", "/newroot/dev/fd"),
+        ("fd/0", "/newroot/dev/stdin"),
+        ("fd/1", "/newroot/dev/stdout"),
+        ("fd/2", "/newroot/dev/stderr"),
+        ("../run", "/newroot/var/run"),
+        ("../run/lock", "/newroot/var/lock"),
+    ] {
+        // Where the software has one already, it stays.
+        let _ = symlink(target, link);
+    }
+    make_dir("/newroot/run/lock", 0o1777)?;
+    // A bind mount, not a copy: it costs neither time nor memory.
+    make_dir("/newroot/run/mvm", 0o755)?;
+    let program = format!("{NEW_ROOT}{PROGRAM}");
+    std::fs::write(&program, "").with_context(|| format!("can't create {program}"))?;
+    mount(Some("/init"), program.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("can't bind /init to {program}"))?;
+    switch_root()
+}
+
+/// switch_root(8): the initramfs is the kernel's first mount and can't be pivoted away, only covered.
+fn switch_root() -> anyhow::Result<()> {
+    std::env::set_current_dir(NEW_ROOT).context("can't enter the new root")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("can't move the new root to /")?;
+    nix::unistd::chroot(".").context("can't change root")?;
+    std::env::set_current_dir("/").context("can't enter /")
+}
+
+/// Makes the directory `path` with `mode`, whatever the umask; one that is there stays as it is.
+pub fn make_dir(path: &str, mode: u32) -> anyhow::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(mode))
+            .with_context(|| format!("can't set the mode of {path}")),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = Path::new(path).parent().and_then(Path::to_str).unwrap_or("/");
+            make_dir(parent, 0o755)?;
+            make_dir(path, mode)
+        }
+        Err(error) => Err(error).with_context(|| format!("can't create the directory {path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(project: Option<&str>) -> Shares {
+        Shares { software: "soft".to_owned(), project: project.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_software_is_mounted_read_only_below_a_throw_away_layer() {
+        let plan = root_plan(&shares(None));
+        assert_eq!(plan[0].source, "soft");
+        assert!(plan[0].flags.contains(MsFlags::MS_RDONLY));
+        assert_eq!(plan[1].kind, "tmpfs");
+        assert!(plan[2].options.contains("lowerdir=/software,upperdir=/overlay/upper"));
+    }
+
+    #[test]
+    fn the_project_is_mounted_only_if_there_is_one() {
+        let target = |plan: Vec<Mount>| plan.iter().any(|mount| mount.target == "/newroot/project");
+        assert!(!target(root_plan(&shares(None))));
+        assert!(target(root_plan(&shares(Some("project")))));
+    }
+
+    #[test]
+    fn directories_are_made_with_their_parents_and_modes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        make_dir(path.to_str().unwrap(), 0o1777).unwrap();
+        make_dir(path.to_str().unwrap(), 0o700).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o1777);
+    }
+}

@@ -1,0 +1,88 @@
+//! The guest's network, by rtnetlink(7).
+
+use anyhow::{Context, bail};
+use mvm_spec::control::GuestNetwork;
+use mvm_spec::net::MacAddr;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Index of the loopback interface: the first of a network namespace (net/core/dev.c).
+const LOOPBACK: u32 = 1;
+
+/// Brings the loopback interface up, and configures the interface that `network` names.
+pub async fn configure(network: Option<&GuestNetwork>, limit: Duration) -> anyhow::Result<()> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("can't open a netlink socket")?;
+    let connection = tokio::spawn(connection);
+    let result = apply(&handle, network, limit).await;
+    connection.abort();
+    result
+}
+
+async fn apply(handle: &Handle, network: Option<&GuestNetwork>, limit: Duration) -> anyhow::Result<()> {
+    let up = LinkUnspec::new_with_index(LOOPBACK).up().build();
+    handle.link().set(up).execute().await.context("can't bring the loopback interface up")?;
+    let Some(network) = network else { return Ok(()) };
+    let GuestNetwork { mac, address, gateway, mtu, .. } = network;
+    let index = wait_for_interface(*mac, limit).await?;
+    handle
+        .address()
+        .add(index, address.address.into(), address.prefix)
+        .execute()
+        .await
+        .with_context(|| format!("can't give the interface with MAC address {mac} the address {address}"))?;
+    let up = LinkUnspec::new_with_index(index).mtu(*mtu).up().build();
+    handle.link().set(up).execute().await.with_context(|| {
+        format!("can't bring the interface with MAC address {mac} up with an MTU of {mtu}")
+    })?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(*gateway).output_interface(index).build();
+    handle
+        .route()
+        .add(route)
+        .execute()
+        .await
+        .with_context(|| format!("can't set the default route by {gateway}"))
+}
+
+async fn wait_for_interface(mac: MacAddr, limit: Duration) -> anyhow::Result<u32> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(index) = find(Path::new("/sys/class/net"), mac) {
+            return Ok(index);
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "no network interface has the MAC address {mac} after {limit:?}; is the device there, and virtio_net \
+                 loaded?"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The index of the interface with `mac` among the entries of `class` (`/sys/class/net`).
+pub fn find(class: &Path, mac: MacAddr) -> Option<u32> {
+    std::fs::read_dir(class).ok()?.flatten().find_map(|entry| {
+        let read = |file| std::fs::read_to_string(entry.path().join(file)).ok();
+        let found: MacAddr = read("address")?.trim_end().parse().ok()?;
+        if found == mac { read("ifindex")?.trim_end().parse().ok() } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_found_by_its_mac_address() {
+        let class = tempfile::tempdir().unwrap();
+        for (name, mac, index) in [("lo", "00:00:00:00:00:00", "1"), ("eth0", "02:00:5e:10:00:01", "2")] {
+            std::fs::create_dir(class.path().join(name)).unwrap();
+            std::fs::write(class.path().join(name).join("address"), format!("{mac}\n")).unwrap();
+            std::fs::write(class.path().join(name).join("ifindex"), format!("{index}\n")).unwrap();
+        }
+        assert_eq!(find(class.path(), "02:00:5e:10:00:01".parse().unwrap()), Some(2));
+        assert_eq!(find(class.path(), "02:00:5e:10:00:02".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Randomness and time, which a guest gets from its host: a machine without history has neither.
+
+use anyhow::{Context, bail};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// Most bytes credited at once; the kernel's pool holds 32 (random(4)).
+const SEED_MAX: usize = 512;
+
+/// `struct rand_pool_info` of linux/random.h.
+#[repr(C)]
+struct PoolInfo {
+    entropy_bits: libc::c_int,
+    size: libc::c_int,
+    bytes: [u8; SEED_MAX],
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// RNDADDENTROPY.
+    add_entropy,
+    nix::request_code_write!(b'R', 0x03, 2 * size_of::<libc::c_int>()),
+    PoolInfo
+);
+nix::ioctl_none!(
+    /// RNDRESEEDCRNG.
+    reseed,
+    b'R',
+    0x07
+);
+
+/// Credits the host's randomness, in hexadecimal, to the kernel's generator and makes it take effect at once
+/// (RNDADDENTROPY, RNDRESEEDCRNG: random(4)).
+pub fn credit_entropy(hexadecimal: &str) -> anyhow::Result<()> {
+    let bytes = decode_hex(hexadecimal).context("the entropy sent by the host is not hexadecimal")?;
+    let size = bytes.len().min(SEED_MAX);
+    let mut info =
+        PoolInfo { entropy_bits: 8 * size as libc::c_int, size: size as libc::c_int, bytes: [0; SEED_MAX] };
+    info.bytes[..size].copy_from_slice(&bytes[..size]);
+    let device = File::options().write(true).open("/dev/urandom").context("can't open /dev/urandom")?;
+    #[expect(unsafe_code, reason = "the descriptor is open and the argument has the layout of the ioctl")]
+    unsafe { add_entropy(device.as_raw_fd(), &raw const info) }
+        .context("can't credit entropy to /dev/urandom")?;
+    #[expect(unsafe_code, reason = "the descriptor is open; the ioctl takes no argument")]
+    unsafe { reseed(device.as_raw_fd()) }.context("can't reseed /dev/urandom")?;
+    Ok(())
+}
+
+/// Sets CLOCK_REALTIME to `unix_ns` nanoseconds since 1970.
+pub fn set_clock(unix_ns: u64) -> anyhow::Result<()> {
+    let time = TimeSpec::new((unix_ns / 1_000_000_000) as i64, (unix_ns % 1_000_000_000) as i64);
+    clock_settime(ClockId::CLOCK_REALTIME, time).context("can't set the clock")
+}
+
+fn decode_hex(text: &str) -> anyhow::Result<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        bail!("odd length");
+    }
+    (0..text.len()).step_by(2).map(|at| Ok(u8::from_str_radix(&text[at..at + 2], 16)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode_hex;
+
+    #[test]
+    fn hexadecimal_is_decoded_and_anything_else_refused() {
+        assert_eq!(decode_hex("00ff10").unwrap(), [0, 255, 16]);
+        assert!(decode_hex("0").is_err());
+        assert!(decode_hex("zz").is_err());
+        assert!(decode_hex("äa").is_err());
+    }
+}

@@ -1,0 +1,386 @@
+//! QEMU.
+
+use super::{Launch, Machine, Platform, Vmm};
+use crate::boot::accel::Accelerator;
+use crate::boot::memo::{Fingerprint, Made, Request};
+use crate::{Error, Result};
+use mvm_spec::control::{HOME_SERIAL, PORT_NAME};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The oldest version whose `microvm` machine boots a distribution's kernel with ACPI.
+const OLDEST: Version = Version { major: 7, minor: 0 };
+
+/// QEMU's own system call filter: no `fork`, no change of identity, of scheduling or of limits.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Memory for translated code, in MiB: most of what an emulated guest takes of the host besides its own memory. With
+/// less than this a boot fills it, and starts translating again.
+const TRANSLATED_CODE_MIB: u32 = 40;
+
+/// A QEMU that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qemu {
+    program: PathBuf,
+    version: Version,
+    /// As it names itself: `7.2.22 (Debian 1:7.2+dfsg-7)`.
+    version_text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    major: u32,
+    minor: u32,
+}
+
+impl Qemu {
+    /// Finds QEMU: what `MVM_QEMU` names, else `qemu-system-x86_64` in `PATH`, else `/usr/libexec/qemu-kvm`; and asks
+    /// it for its version, which takes some 20 ms.
+    ///
+    /// # Errors
+    /// There is none, it does not run, or it is too old.
+    pub fn find() -> Result<Self> {
+        let program = find_program()?;
+        let text = ask_version(&program)?;
+        Self::new(program, &text)
+    }
+
+    /// The same, with the version remembered in `cache_dir` until the program changes.
+    ///
+    /// # Errors
+    /// As those of [`find`](Self::find); or the cache can't be written.
+    pub fn find_cached(cache_dir: &Path) -> Result<Self> {
+        let program = find_program()?;
+        let key = program.display().to_string();
+        let path =
+            Request { dir: cache_dir, kind: "qemu-version", extension: "", key: &key }.ensure(|| {
+                let inputs = vec![Fingerprint::of(&program)?];
+                Ok(Made { content: ask_version(&program)?.into_bytes(), inputs })
+            })?;
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        Self::new(program, &text)
+    }
+
+    fn new(program: PathBuf, output: &str) -> Result<Self> {
+        let (version, version_text) = parse_version(output).ok_or_else(|| {
+            Error::Failed(format!(
+                "{} does not say which version of QEMU it is; install qemu-system-x86, or name one by MVM_QEMU",
+                program.display()
+            ))
+        })?;
+        if version < OLDEST {
+            return Err(Error::Failed(format!(
+                "{} is QEMU {version_text}; {}.{} or newer is needed: install a newer qemu-system-x86, or name one by \
+                 MVM_QEMU",
+                program.display(),
+                OLDEST.major,
+                OLDEST.minor
+            )));
+        }
+        Ok(Self { program, version, version_text })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Whether this version, emulating, boots an uncompressed kernel by its PVH entry point: version 7 does, and under
+    /// version 10 the kernel panics.
+    pub fn boots_vmlinux_emulated(&self) -> bool {
+        self.version.major == 7
+    }
+}
+
+impl Vmm for Qemu {
+    fn version(&self) -> Result<String> {
+        Ok(format!("QEMU {}", self.version_text))
+    }
+
+    fn launch(&self, machine: &Machine) -> Result<Launch> {
+        Ok(Launch { program: self.program.clone(), args: arguments(machine) })
+    }
+}
+
+fn find_program() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("MVM_QEMU").filter(|value| !value.is_empty()) {
+        let path = std::path::absolute(&named).map_err(Error::io("find", PathBuf::from(&named)))?;
+        return if is_executable(&path) {
+            Ok(path)
+        } else {
+            Err(Error::Failed(format!(
+                "MVM_QEMU names {}, which is no program; correct it, or unset it to use the installed QEMU",
+                path.display()
+            )))
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    std::env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("qemu-system-x86_64"))
+        .chain([PathBuf::from("/usr/libexec/qemu-kvm")])
+        .find(|path| is_executable(path))
+        .ok_or_else(|| {
+            Error::Failed(
+                "QEMU is not installed: there is no qemu-system-x86_64 in PATH; install it (Debian, Ubuntu: `sudo apt \
+                 install qemu-system-x86`; Fedora: `sudo dnf install qemu-system-x86-core`), or name one by MVM_QEMU"
+                    .to_owned(),
+            )
+        })
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+fn ask_version(program: &Path) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::io("execute QEMU", program))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Reads `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`.
+fn parse_version(output: &str) -> Option<(Version, String)> {
+    let text = output.lines().next()?.split_once(" version ")?.1.trim();
+    let mut numbers = text.split(['.', ' ', '(', '-']);
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((Version { major, minor }, text.to_owned()))
+}
+
+/// The arguments for `machine`.
+fn arguments(machine: &Machine) -> Vec<OsString> {
+    let mut args = Arguments { args: Vec::new(), platform: machine.platform };
+    args.add("-name", format!("mvm-{},debug-threads=on", machine.name));
+    args.flag("-nodefaults");
+    args.flag("-no-user-config");
+    args.flag("-no-reboot");
+    args.add("-display", "none");
+    args.add("-sandbox", SANDBOX);
+
+    args.add("-M", board(machine.platform));
+    args.add("-accel", accelerator(machine));
+    args.add("-cpu", processor(machine.accelerator));
+    args.add("-smp", machine.vcpu.to_string());
+    args.add("-m", format!("{}M", machine.mem_mib));
+    // Shared, so that file servers reach the guest's buffers.
+    args.add("-object", format!("memory-backend-memfd,id=mem,share=on,size={}M", machine.mem_mib));
+
+    args.add("-kernel", &machine.kernel);
+    args.add("-initrd", &machine.initramfs);
+    args.add("-append", command_line(machine));
+
+    args.add("-chardev", "stdio,id=console,signal=off");
+    args.add("-serial", "chardev:console");
+    // virtiofs needs virtio 1.0, which the transport of microvm does not offer by default.
+    if machine.platform == Platform::Microvm {
+        args.add("-global", "virtio-mmio.force-legacy=off");
+    }
+    args.device("virtio-rng", "");
+    args.device("virtio-serial", "");
+    args.add("-chardev", format!("socket,id=mux,fd={}", machine.mux));
+    args.add("-device", format!("virtserialport,chardev=mux,name={PORT_NAME}"));
+    for (n, share) in machine.shares.iter().enumerate() {
+        args.add("-chardev", format!("socket,id=fs{n},fd={}", share.fd));
+        args.device("vhost-user-fs", &format!(",chardev=fs{n},tag={}", escape(&share.tag)));
+    }
+    if let Some(tap) = &machine.tap {
+        args.add("-netdev", format!("tap,id=net,fd={},vhost=off", tap.fd));
+        // A boot by network is of no use, and its option ROM takes time.
+        let rom = if machine.platform == Platform::Q35 { ",romfile=" } else { "" };
+        args.device("virtio-net", &format!(",netdev=net,mac={}{rom}", tap.mac));
+    }
+    if let Some(home) = machine.home {
+        args.add("-add-fd", format!("fd={home},set=1"));
+        args.add("-blockdev", "driver=file,node-name=home-file,filename=/dev/fdset/1,discard=unmap");
+        args.add("-blockdev", "driver=raw,node-name=home,file=home-file,discard=unmap");
+        args.device("virtio-blk", &format!(",drive=home,serial={HOME_SERIAL}"));
+    }
+    if let Some(qmp) = machine.qmp {
+        args.add("-chardev", format!("socket,id=qmp,fd={qmp}"));
+        args.add("-mon", "chardev=qmp,mode=control");
+    }
+    args.args
+}
+
+struct Arguments {
+    args: Vec<OsString>,
+    platform: Platform,
+}
+
+impl Arguments {
+    fn flag(&mut self, name: &str) {
+        self.args.push(name.into());
+    }
+
+    fn add(&mut self, name: &str, value: impl Into<OsString>) {
+        self.args.extend([name.into(), value.into()]);
+    }
+
+    /// A virtio device, on the bus of the platform.
+    fn device(&mut self, name: &str, properties: &str) {
+        let bus = match self.platform {
+            Platform::Microvm => "device",
+            Platform::Q35 => "pci",
+        };
+        self.add("-device", format!("{name}-{bus}{properties}"));
+    }
+}
+
+/// In QEMU's lists of properties a comma is written twice.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+fn board(platform: Platform) -> &'static str {
+    match platform {
+        // ACPI, since distributions' kernels find virtio-mmio only by it. The clock, since kernels wait two seconds for
+        // one that is missing.
+        Platform::Microvm => {
+            "microvm,memory-backend=mem,acpi=on,pcie=off,pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off"
+        }
+        Platform::Q35 => "q35,memory-backend=mem,usb=off,vmport=off,graphics=off,smbus=off,sata=off",
+    }
+}
+
+fn accelerator(machine: &Machine) -> String {
+    match machine.accelerator {
+        Accelerator::Kvm => "kvm".to_owned(),
+        Accelerator::Tcg => format!("tcg,thread=multi,tb-size={TRANSLATED_CODE_MIB}"),
+    }
+}
+
+fn processor(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "host",
+        // x86-64-v2, which distributions' software may ask for, and a source of randomness. More features cost: each
+        // switch of processes saves the registers of AVX, and 5-level page tables are walked by a program.
+        Accelerator::Tcg => "Nehalem,+rdrand",
+    }
+}
+
+/// The kernel command line (Linux, Documentation/admin-guide/kernel-parameters.txt).
+fn command_line(machine: &Machine) -> String {
+    let mut words = vec![
+        "console=ttyS0".to_owned(),
+        // Warnings and worse: enough to see why a guest did not come up, and each line costs time.
+        "loglevel=4".to_owned(),
+        // A triple fault ends QEMU (-no-reboot) on every platform; a panic is an end, too.
+        "reboot=t".to_owned(),
+        "panic=-1".to_owned(),
+        "cryptomgr.notests=1".to_owned(),
+        "random.trust_cpu=on".to_owned(),
+    ];
+    if machine.accelerator == Accelerator::Tcg {
+        // Rewriting the kernel's code while it boots makes QEMU translate it again. What protects against speculation
+        // does nothing for code that is emulated.
+        words.extend(["noreplace-smp".to_owned(), "mitigations=off".to_owned()]);
+        if let Some(khz) = machine.tsc_khz {
+            // The guest reads the host's counter: its rate is known, and what a busy host makes of a comparison of
+            // clocks would be no reason to distrust it.
+            words.extend([format!("tsc_early_khz={khz}"), "tsc=reliable".to_owned()]);
+        }
+    }
+    words.extend(machine.extra_cmdline.iter().cloned());
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmm::{Share, Tap};
+
+    fn machine() -> Machine {
+        Machine {
+            name: "web-1".to_owned(),
+            vcpu: 2,
+            mem_mib: 512,
+            accelerator: Accelerator::Tcg,
+            platform: Platform::Microvm,
+            kernel: "/boot/kernel".into(),
+            initramfs: "/boot/initramfs".into(),
+            tsc_khz: Some(2_300_000),
+            extra_cmdline: vec!["mvm.example".to_owned()],
+            shares: vec![
+                Share { tag: "mvm-software".to_owned(), fd: 10 },
+                Share { tag: "a,b".to_owned(), fd: 11 },
+            ],
+            tap: Some(Tap { fd: 12, mac: "02:00:5e:10:00:01".parse().unwrap() }),
+            home: Some(13),
+            mux: 14,
+            qmp: Some(15),
+        }
+    }
+
+    /// One line an option.
+    fn text(machine: &Machine) -> String {
+        let args = arguments(machine);
+        let mut text = String::new();
+        for arg in args.iter().map(|arg| arg.to_str().unwrap()) {
+            let separator = if text.is_empty() {
+                ""
+            } else if arg.starts_with('-') {
+                "\n"
+            } else {
+                " "
+            };
+            text += &format!("{separator}{arg}");
+        }
+        text
+    }
+
+    #[test]
+    fn arguments_of_an_emulated_microvm() {
+        insta::assert_snapshot!(text(&machine()));
+    }
+
+    #[test]
+    fn arguments_of_a_microvm_with_kvm() {
+        insta::assert_snapshot!(text(&Machine { accelerator: Accelerator::Kvm, tsc_khz: None, ..machine() }));
+    }
+
+    #[test]
+    fn arguments_of_an_emulated_pc() {
+        insta::assert_snapshot!(text(&Machine { platform: Platform::Q35, ..machine() }));
+    }
+
+    #[test]
+    fn arguments_of_a_bare_machine() {
+        let bare = Machine {
+            vcpu: 1,
+            extra_cmdline: Vec::new(),
+            shares: Vec::new(),
+            tap: None,
+            home: None,
+            qmp: None,
+            ..machine()
+        };
+        insta::assert_snapshot!(text(&bare));
+    }
+
+    #[test]
+    fn versions_are_read_as_distributions_write_them() {
+        let version = |text: &str| parse_version(text).map(|(version, _)| (version.major, version.minor));
+        assert_eq!(
+            version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\n…"),
+            Some((7, 2))
+        );
+        assert_eq!(version("QEMU emulator version 10.0.0"), Some((10, 0)));
+        assert_eq!(version("QEMU emulator version 9.0.1 (qemu-kvm-9.0.1-2.el9)"), Some((9, 0)));
+        assert_eq!(version("bash, something else"), None);
+        assert_eq!(version(""), None);
+    }
+
+    #[test]
+    fn an_old_qemu_is_refused_with_what_to_do() {
+        let qemu = |text: &str| Qemu::new("/bin/q".into(), text);
+        let error = qemu("QEMU emulator version 6.2.0").unwrap_err().to_string();
+        assert!(error.contains("/bin/q is QEMU 6.2.0") && error.contains("7.0"), "{error}");
+        assert!(qemu("QEMU emulator version 7.2.0").unwrap().boots_vmlinux_emulated());
+        assert!(!qemu("QEMU emulator version 10.0.2").unwrap().boots_vmlinux_emulated());
+    }
+}

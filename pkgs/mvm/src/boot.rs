@@ -1,0 +1,18 @@
+//! Starting VMs with progress.
+
+use crate::context::Context;
+use mvm_host::client::{self, Started};
+use mvm_spec::VmName;
+
+/// Starts VM `name`, showing steps; `lease` as in [`client::start`].
+pub async fn start(context: &Context, name: &VmName, lease: bool) -> anyhow::Result<Started> {
+    context.realm.create_dirs()?;
+    let progress = &context.progress;
+    progress.step(&format!("starting {name}"));
+    let mut on_event = |event: &_| progress.event(event);
+    let started = progress.during(client::start(&context.realm, name, lease, &mut on_event)).await;
+    progress.done();
+    let started = started?;
+    progress.timings(&started.timings);
+    Ok(started)
+}

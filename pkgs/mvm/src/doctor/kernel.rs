@@ -1,0 +1,125 @@
+//! What the host's kernel allows.
+
+use super::{Check, find_program};
+use crate::context::Context;
+use rustix::fs::Access;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// New user, mount and network namespaces, tried in a child.
+pub fn namespaces(_: &Context) -> Check {
+    const NAME: &str = "user namespaces";
+    let Some(unshare) = find_program("unshare") else {
+        return Check::warn(NAME, "not tried: unshare is not installed", "apt install util-linux");
+    };
+    match quiet(Command::new(unshare).args(["-Urmn", "true"])) {
+        Ok(()) => Check::ok(NAME, "usable"),
+        Err(problem) => Check::fail(NAME, problem, namespace_advice()),
+    }
+}
+
+/// Which of the usual switches is off.
+fn namespace_advice() -> String {
+    let is = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "as root: sysctl kernel.unprivileged_userns_clone=1".to_owned()
+    } else if is("/proc/sys/user/max_user_namespaces", "0") {
+        "as root: sysctl user.max_user_namespaces=10000".to_owned()
+    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give mvm an AppArmor profile with `userns`"
+            .to_owned()
+    } else {
+        "inside a container, allow new user namespaces (seccomp, max_user_namespaces)".to_owned()
+    }
+}
+
+/// An overlay in a user namespace, with its layers in the state directory, as the project's is.
+pub fn overlay(context: &Context) -> Check {
+    const NAME: &str = "overlayfs";
+    let Some(unshare) = find_program("unshare") else {
+        return Check::warn(NAME, "not tried: unshare is not installed", "apt install util-linux");
+    };
+    let dir = context.realm.state_dir.join(format!(".doctor-{}", std::process::id()));
+    // The files are removed in the namespace, too: the kernel leaves a directory there that only root may enter.
+    let script = "set -e; mkdir \"$1\"; cd \"$1\"; mkdir lower upper work merged; : >lower/file
+        trap 'cd /; rm -rf \"$1\"' EXIT
+        mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work overlay merged
+        rm merged/file; mkdir merged/dir; umount merged; test -c upper/file";
+    match quiet(Command::new(unshare).args(["-Urm", "sh", "-c", script, "sh"]).arg(dir)) {
+        Ok(()) => Check::ok(NAME, "works in a user namespace, on the state directory's file system"),
+        Err(problem) => Check::fail(
+            NAME,
+            problem,
+            "needs Linux 5.11, and a state directory on ext4, xfs, btrfs or tmpfs: set MVM_STATE_DIR to one",
+        ),
+    }
+}
+
+/// The device that taps are made with.
+pub fn tun(_: &Context) -> Check {
+    const NAME: &str = "/dev/net/tun";
+    let path = Path::new(NAME);
+    if rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok() {
+        Check::ok(NAME, "usable")
+    } else if path.exists() {
+        Check::warn(NAME, "not allowed to you: VMs run with --no-network only", "as root: chmod 0666 /dev/net/tun")
+    } else {
+        Check::warn(NAME, "missing: VMs run with --no-network only", "as root: modprobe tun")
+    }
+}
+
+/// Hardware virtualisation.
+pub fn kvm(context: &Context) -> Check {
+    const NAME: &str = "/dev/kvm";
+    use mvm_host::realm::Accel;
+    let path = Path::new(NAME);
+    let slow = "VMs are emulated: everything works, at a fraction of the speed";
+    if context.realm.config.accel == Accel::Tcg {
+        return Check::ok(NAME, "not used: emulation is set (MVM_ACCEL or `accel` in config.toml)");
+    }
+    if rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok() {
+        // That it opens does not mean that a guest runs; the first start tries, and remembers.
+        Check::ok(NAME, "opens; the first start tries whether a guest runs, and emulates it otherwise")
+    } else if path.exists() {
+        Check::warn(NAME, format!("not allowed to you. {slow}"), "as root: usermod -aG kvm YOU, and log in anew")
+    } else {
+        Check::warn(
+            NAME,
+            format!("missing. {slow}"),
+            "turn virtualisation on in the firmware, or nested virtualisation in the cloud's settings; as root: modprobe \
+             kvm_intel or kvm_amd",
+        )
+    }
+}
+
+/// How a VM's use of the host is limited.
+pub fn limits(_: &Context) -> Check {
+    const NAME: &str = "limits";
+    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let dir = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(|path| format!("/sys/fs/cgroup{path}"))
+        .unwrap_or_default();
+    let writable = !dir.is_empty() && rustix::fs::access(&dir, Access::WRITE_OK).is_ok();
+    if writable && controllers.split_whitespace().any(|name| name == "memory") {
+        Check::ok(NAME, "cgroup v2 and rlimits")
+    } else {
+        Check::ok(NAME, "rlimits: no cgroup v2 with a memory controller is yours to use")
+    }
+}
+
+/// Runs a command; its complaint if it fails.
+fn quiet(command: &mut Command) -> Result<(), String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("can't run {}: {error}", command.get_program().display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let complaint = stderr.lines().map(str::trim).find(|line| !line.is_empty());
+    Err(complaint.map_or_else(|| format!("failed with {}", output.status), str::to_owned))
+}

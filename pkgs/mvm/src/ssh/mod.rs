@@ -1,0 +1,117 @@
+//! The SSH client: connects to a VM through the keeper, with the VM's own keys, and trusts its pinned host key alone.
+
+pub mod command;
+pub mod session;
+mod signals;
+
+mod terminal;
+
+pub use signals::Endings;
+
+use crate::context::Context;
+use anyhow::{Context as _, bail};
+use mvm_host::store::{StoredVm, VmPaths};
+use mvm_spec::VmName;
+use russh::client::{Config, Handle};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Preferred, cipher, kex};
+use std::borrow::Cow;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The key exchanges to offer. The connection never leaves this host, so the cheapest safe one is the best.
+const KEX: &[kex::Name] = &[
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+];
+/// The ciphers to offer; what is cheapest to an emulated processor comes first.
+const CIPHERS: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_128_GCM, cipher::AES_256_GCM];
+
+/// As whom to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// The VM's ordinary user.
+    User,
+    /// root.
+    Root,
+}
+
+impl Login {
+    /// From a `--root` option.
+    pub fn from_root(root: bool) -> Self {
+        if root { Self::Root } else { Self::User }
+    }
+}
+
+/// Connects to the running VM `name` and logs in.
+pub async fn connect(context: &Context, name: &VmName, login: Login) -> anyhow::Result<Handle<Pinned>> {
+    let StoredVm { spec, .. } = context.store.get(name)?;
+    let user = match login {
+        Login::User => spec.user.name.as_str(),
+        Login::Root => "root",
+    };
+    let stream = mvm_host::client::ssh(&context.realm, name).await?;
+    log_in(stream, &context.store.paths(name), user, name).await
+}
+
+/// Speaks SSH on `stream` and logs in as `user`.
+pub async fn log_in(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    paths: &VmPaths,
+    user: &str,
+    name: &VmName,
+) -> anyhow::Result<Handle<Pinned>> {
+    let host_key = paths.dir.join("ssh/host_key.pub");
+    let text = std::fs::read_to_string(&host_key)
+        .with_context(|| format!("can't read the host key {}", host_key.display()))?;
+    let pinned = PublicKey::from_openssh(&text)
+        .with_context(|| format!("{} is no SSH public key", host_key.display()))?;
+    let user_key = paths.user_key();
+    let key = russh::keys::load_secret_key(&user_key, None)
+        .with_context(|| format!("can't use the key {}", user_key.display()))?;
+    let config = Config {
+        preferred: Preferred { kex: Cow::Borrowed(KEX), cipher: Cow::Borrowed(CIPHERS), ..Preferred::DEFAULT },
+        // Few large packets cost an emulated guest less than many small ones.
+        window_size: 4 * 1024 * 1024,
+        maximum_packet_size: 65_535,
+        // What waits here is what a slow reader of our output lets pile up: 16 packets are at most 1 MiB.
+        channel_buffer_size: 16,
+        ..Config::default()
+    };
+    let mut handle = russh::client::connect_stream(Arc::new(config), stream, Pinned { key: pinned })
+        .await
+        .map_err(|error| match error {
+            russh::Error::UnknownKey => anyhow::anyhow!(
+                "VM `{name}` showed another host key than the one pinned in {}; whatever answered is not this VM",
+                host_key.display()
+            ),
+            error => anyhow::Error::new(error).context(format!("the SSH connection to VM `{name}` failed")),
+        })?;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    let answer = handle
+        .authenticate_publickey(user, key)
+        .await
+        .with_context(|| format!("the SSH connection to VM `{name}` failed"))?;
+    if !answer.success() {
+        bail!("VM `{name}` refused the login of `{user}`; `mvm logs {name}` may say why");
+    }
+    Ok(handle)
+}
+
+/// Accepts one host key.
+pub struct Pinned {
+    key: PublicKey,
+}
+
+impl russh::client::Handler for Pinned {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(match offered {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data() == self.key.key_data(),
+            PublicKeyOrCertificate::Certificate(_) => false,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! `mvm create`.
+
+use crate::context::{Context, block_on};
+use crate::draft::{self, DraftArgs, HostLimits, Purpose};
+use crate::exit::{Exit, Outcome};
+use crate::units::parse_mib;
+use anyhow::bail;
+use mvm_spec::latest::Persistence;
+use mvm_spec::{VmName, VmSpec};
+
+/// Makes a VM, or several alike, without starting it.
+///
+/// The VM works on a copy, made on write, of a project: the current directory if no other is named. Nothing is copied
+/// now, and the directory is never changed.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mvm create                          named after the current directory, which is its project
+  mvm create web --project ~/src/shop --mem 2G --vcpu 4
+  mvm create ci --copies 3            ci-1, ci-2 and ci-3: all of them or none
+  mvm create db --persist --home-size 20G --start
+  mvm create probe --no-project --no-network --env TOKEN")]
+pub struct Args {
+    /// The VM's name: a-z, 0-9 and `-`, at most 63 characters [default: made from the project's directory].
+    #[arg(value_parser = crate::target::parse_name)]
+    name: Option<VmName>,
+    #[command(flatten)]
+    draft: DraftArgs,
+    /// Keep the project's changes and a home disk when the VM stops.
+    #[arg(long)]
+    persist: bool,
+    /// Size of the home disk, in MiB or with a unit; it takes only the space that is used.
+    #[arg(long, value_name = "SIZE", value_parser = parse_mib, requires = "persist", default_value = "4G")]
+    home_size: u64,
+    /// Make NAME-1 to NAME-N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    copies: Option<u32>,
+    /// Start it as well.
+    #[arg(long)]
+    start: bool,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Makes the VMs.
+    pub fn run(self, context: &Context) -> Outcome {
+        let persistence = Persistence { enable: self.persist, home_mib: self.home_size };
+        let limits = HostLimits::read()?;
+        let draft::Draft { spec, warnings } =
+            draft::draft(&self.draft, persistence, Purpose::Create, &context.realm, &limits)?;
+        let name = self.name.clone().unwrap_or_else(|| spec.name.clone());
+        let drafts = copies(&spec, &name, self.copies, context)?;
+        for warning in warnings {
+            context.progress.warn(&warning);
+        }
+        context.realm.create_dirs()?;
+        let made = context.store.create(drafts, context.realm.config.subnet)?;
+        if self.json {
+            crate::output::print_json(&made)?;
+        }
+        if self.start {
+            block_on(async {
+                for spec in &made {
+                    crate::boot::start(context, &spec.name, false).await?;
+                }
+                Ok(())
+            })?;
+        }
+        for spec in &made {
+            context.progress.note(&made_note(spec, self.start));
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// The specs of VM `name`, or of its copies.
+fn copies(
+    spec: &VmSpec,
+    name: &VmName,
+    copies: Option<u32>,
+    context: &Context,
+) -> anyhow::Result<Vec<VmSpec>> {
+    let names = match copies {
+        None => vec![name.clone()],
+        Some(copies) => (1..=copies).map(|index| name.copy(index)).collect::<Result<_, _>>()?,
+    };
+    if let Some(taken) = names.iter().find(|name| context.store.contains(name)) {
+        bail!(mvm_host::Error::NameTaken(taken.clone()));
+    }
+    names.into_iter().map(|name| draft::named(spec.clone(), name, &context.realm)).collect()
+}
+
+fn made_note(spec: &VmSpec, started: bool) -> String {
+    let VmSpec { name, project, .. } = spec;
+    let project = match project {
+        Some(project) => format!("with a copy of {}", project.path.display()),
+        None => "without a project".to_owned(),
+    };
+    let next = if started { "mvm shell" } else { "mvm start" };
+    format!("made {name} {project}; next: {next} {name}")
+}

@@ -1,0 +1,217 @@
+//! `mvm list`.
+
+use crate::context::{Context, block_on};
+use crate::exit::{Exit, Outcome};
+use crate::output::{self, Tone};
+use crate::units;
+use mvm_host::client;
+use mvm_host::keeper::protocol::{Phase, RunningVm};
+use mvm_host::store::StoredVm;
+use mvm_spec::VmName;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// Lists the VMs.
+#[derive(clap::Args)]
+#[command(visible_alias = "ls", after_help = "Examples:
+  mvm list
+  mvm list -q                         names only
+  mvm list --json | jq '.[] | select(.status == \"running\")'")]
+pub struct Args {
+    /// Print JSON: an array of objects.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+}
+
+/// What a VM is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// Booting.
+    Starting,
+    /// It answers.
+    Running,
+    /// Ending.
+    Stopping,
+    /// Not running.
+    Stopped,
+    /// Not running, and not because anybody asked for it.
+    Failed,
+    /// Its files can't be used.
+    Damaged,
+}
+
+impl Status {
+    /// From what the store and the keeper know.
+    pub fn of(vm: Result<&StoredVm, &mvm_host::Error>, running: Option<&RunningVm>) -> Self {
+        match (running.map(|running| running.phase), vm) {
+            (Some(Phase::Starting), _) => Self::Starting,
+            (Some(Phase::Running), _) => Self::Running,
+            (Some(Phase::Stopping), _) => Self::Stopping,
+            (None, Err(_)) => Self::Damaged,
+            (None, Ok(vm)) if vm.state.last_failure.is_some() => Self::Failed,
+            (None, Ok(_)) => Self::Stopped,
+        }
+    }
+
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// In a word and its colour.
+    pub fn shown(self) -> String {
+        let tone = match self {
+            Self::Running => Tone::Good,
+            Self::Starting | Self::Stopping => Tone::Notice,
+            Self::Failed | Self::Damaged => Tone::Bad,
+            Self::Stopped => Tone::Plain,
+        };
+        output::tone(self.word(), tone)
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: VmName,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Ipv4Addr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vcpu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mem_mib: Option<u64>,
+    persist: bool,
+    ephemeral: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uptime_seconds: Option<u64>,
+    /// What is wrong with a damaged or failed VM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl Args {
+    /// Lists the VMs.
+    pub fn run(self, context: &Context, names_only: bool) -> Outcome {
+        if names_only {
+            let names: String = context.store.names()?.iter().map(|name| format!("{name}\n")).collect();
+            output::print(names)?;
+            return Ok(Exit::SUCCESS);
+        }
+        let running = block_on(async { Ok(client::status(&context.realm).await?) })?;
+        let running: HashMap<&VmName, &RunningVm> = running.iter().map(|vm| (&vm.name, vm)).collect();
+        let now = units::now();
+        let rows: Vec<Row> = context
+            .store
+            .list()?
+            .into_iter()
+            .map(|(name, vm)| {
+                let running = running.get(&name).copied();
+                row(name, &vm, running, now)
+            })
+            .collect();
+        if self.json {
+            output::print_json(&rows)?;
+        } else if rows.is_empty() {
+            context.progress.note("there are no VMs; mvm create makes one, mvm run -- CMD one for a command");
+        } else {
+            let header = ["NAME", "STATUS", "PROJECT", "ADDRESS", "CPU", "MEM", "UPTIME"];
+            let home = std::env::var("HOME").ok();
+            output::print(output::table(&header, rows.iter().map(|row| cells(row, home.as_deref())).collect()))?;
+            for row in &rows {
+                if let (Status::Damaged, Some(problem)) = (row.status, &row.problem) {
+                    context.progress.warn(&format!("{problem}; mvm delete --force {} removes it", row.name));
+                }
+            }
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn row(
+    name: VmName,
+    vm: &Result<StoredVm, mvm_host::Error>,
+    running: Option<&RunningVm>,
+    now: u64,
+) -> Row {
+    let status = Status::of(vm.as_ref(), running);
+    let uptime_seconds = running.map(|running| now.saturating_sub(running.started_at));
+    match vm {
+        Ok(StoredVm { spec, state }) => Row {
+            name,
+            status,
+            project: spec.project.as_ref().map(|project| project.path.clone()),
+            address: spec.network.as_ref().map(|network| network.address.address),
+            vcpu: Some(spec.resources.vcpu),
+            mem_mib: Some(spec.resources.mem_mib),
+            persist: spec.persistence.enable,
+            ephemeral: spec.ephemeral,
+            created_at: Some(state.created_at),
+            uptime_seconds,
+            problem: state.last_failure.clone().filter(|_| status == Status::Failed),
+        },
+        Err(error) => Row {
+            name,
+            status,
+            project: None,
+            address: None,
+            vcpu: None,
+            mem_mib: None,
+            persist: false,
+            ephemeral: false,
+            created_at: None,
+            uptime_seconds,
+            problem: Some(error.to_string()),
+        },
+    }
+}
+
+fn cells(row: &Row, home: Option<&str>) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        row.name.to_string(),
+        row.status.shown(),
+        or_dash(row.project.as_ref().map(|path| short(&path.display().to_string(), home))),
+        or_dash(row.address.map(|address| address.to_string())),
+        or_dash(row.vcpu.map(|vcpu| vcpu.to_string())),
+        or_dash(row.mem_mib.map(units::mib)),
+        or_dash(row.uptime_seconds.map(units::uptime)),
+    ]
+}
+
+/// A path with `~` for the home.
+fn short(path: &str, home: Option<&str>) -> String {
+    let path = output::printable(path).replace('\n', "?");
+    match home.filter(|home| home.len() > 1).and_then(|home| path.strip_prefix(home)) {
+        Some("") => "~".to_owned(),
+        Some(rest) if rest.starts_with('/') => format!("~{rest}"),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_is_a_tilde() {
+        assert_eq!(short("/home/u/shop", Some("/home/u")), "~/shop");
+        assert_eq!(short("/home/u", Some("/home/u")), "~");
+        assert_eq!(short("/home/user2", Some("/home/u")), "/home/user2");
+        assert_eq!(short("/srv", Some("/")), "/srv");
+    }
+}

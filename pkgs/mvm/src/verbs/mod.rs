@@ -1,0 +1,19 @@
+//! The verbs: one file each, with its `Args` (whose comments are the help) and its `run`.
+
+pub mod completions;
+pub mod cp;
+pub mod create;
+pub mod delete;
+pub mod doctor;
+pub mod exec;
+pub mod list;
+pub mod logs;
+pub mod man;
+pub mod restart;
+pub mod run;
+pub mod shell;
+pub mod ssh_config;
+pub mod ssh_proxy;
+pub mod start;
+pub mod status;
+pub mod stop;

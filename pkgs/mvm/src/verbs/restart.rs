@@ -1,0 +1,41 @@
+//! `mvm restart`.
+
+use super::stop::{self, How};
+use crate::context::{Context, block_on};
+use crate::exit::{Exit, Outcome};
+use mvm_spec::VmName;
+
+/// Stops VMs and starts them again; stopped ones are started.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mvm restart web
+  mvm restart web --force --yes")]
+pub struct Args {
+    /// The VMs.
+    #[arg(required_unless_present = "all", value_parser = crate::target::parse_name, add = crate::complete::vm_names())]
+    names: Vec<VmName>,
+    /// All of them.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Args {
+    /// Restarts the VMs.
+    pub fn run(self, context: &Context) -> Outcome {
+        let names = crate::target::several(context, &self.names, self.all)?;
+        block_on(async {
+            let mut exit = Exit::SUCCESS;
+            for name in &names {
+                if stop::stop(context, name, &self.how).await? {
+                    crate::boot::start(context, name, false).await?;
+                    context.progress.note(&format!("{name} runs"));
+                } else {
+                    exit = Exit::FAILURE;
+                }
+            }
+            Ok(exit)
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! `mvm shell`.
+
+use crate::context::{Context, block_on};
+use crate::draft::{self, DraftArgs, HostLimits, Purpose};
+use crate::exit::Outcome;
+use crate::ssh::session::{self, Plan, What};
+use crate::ssh::{self, Login, command};
+use crate::units::parse_mib;
+use anyhow::{Context as _, bail};
+use mvm_spec::VmName;
+use mvm_spec::latest::Persistence;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+/// Opens a terminal in a VM, and starts it first if need be.
+///
+/// Without a name: the VM whose project is the current directory or one above it; if there is none, one is made and
+/// named after the directory. All keys, Ctrl-C included, go to the VM. Where there is no terminal, commands are read
+/// from standard input.
+///
+/// Exit code: the shell's or command's own; 128+n if signal n ended it; 255 if mvm itself failed.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mvm shell                           in the VM of the current directory
+  mvm shell web
+  mvm shell web --root
+  mvm shell web -- htop               one command, on a terminal")]
+pub struct Args {
+    /// The VM.
+    #[arg(value_parser = crate::target::parse_name, add = crate::complete::vm_names())]
+    name: Option<VmName>,
+    /// As root.
+    #[arg(long)]
+    root: bool,
+    /// The command to run instead of a shell, and its arguments.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Whether a session can have a terminal.
+pub fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+impl Args {
+    /// Opens the terminal.
+    pub fn run(self, context: &Context) -> Outcome {
+        let name = match self.name {
+            Some(name) => {
+                context.expect_vm(&name)?;
+                name
+            }
+            None => of_current_directory(context)?,
+        };
+        let what = match self.command.as_slice() {
+            [] => What::Shell,
+            argv => What::Command(command::line(argv, None)?),
+        };
+        let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
+        block_on(async {
+            if !crate::boot::start(context, &name, false).await?.already {
+                context.progress.note(&format!("started {name}; it goes on until mvm stop {name}"));
+            }
+            let handle = ssh::connect(context, &name, Login::from_root(self.root)).await?;
+            session::run(&handle, &plan, session::standard_streams(true)).await
+        })
+    }
+}
+
+/// The VM of the current directory; made if there is none.
+fn of_current_directory(context: &Context) -> anyhow::Result<VmName> {
+    let dir = std::env::current_dir().context("can't find the current directory")?;
+    let names = crate::target::of_directory(context, &dir)?;
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        [] => create(context),
+        several => {
+            let list = several.iter().map(VmName::as_str).collect::<Vec<_>>().join(", ");
+            bail!("several VMs work on this directory: {list}; name one: mvm shell {}", several[0])
+        }
+    }
+}
+
+/// A VM with the defaults of `mvm create`, under a free name.
+fn create(context: &Context) -> anyhow::Result<VmName> {
+    let args = DraftArgs { mem: parse_mib("512").map_err(anyhow::Error::msg)?, ..DraftArgs::default() };
+    let persistence = Persistence { enable: false, home_mib: 4096 };
+    let limits = HostLimits::read()?;
+    let draft = draft::draft(&args, persistence, Purpose::Shell, &context.realm, &limits)?;
+    context.realm.create_dirs()?;
+    let base = draft.spec.name.clone();
+    for number in 1..100 {
+        let name = if number == 1 { base.clone() } else { draft::suffixed(&base, &number.to_string())? };
+        let spec = draft::named(draft.spec.clone(), name.clone(), &context.realm)?;
+        match context.store.create(vec![spec], context.realm.config.subnet) {
+            Ok(_) => {
+                context.progress.note(&format!("no VM works on this directory yet: made {name}"));
+                return Ok(name);
+            }
+            Err(mvm_host::Error::NameTaken(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("the names {base} to {base}-99 are all taken; mvm create NAME makes a VM under another")
+}

@@ -1,0 +1,46 @@
+//! `mvm ssh-proxy`, the `ProxyCommand` of `mvm ssh-config`.
+
+use crate::context::{Context, block_on};
+use crate::exit::{Exit, Outcome};
+use anyhow::Context as _;
+use mvm_spec::VmName;
+use std::fs::File;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+/// Connects standard input and output to a VM's SSH server.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  ssh -o ProxyCommand='mvm ssh-proxy web' dev@web")]
+pub struct Args {
+    /// The VM.
+    #[arg(value_parser = crate::target::parse_name, add = crate::complete::vm_names())]
+    name: VmName,
+}
+
+impl Args {
+    /// Passes bytes on until the VM has no more.
+    pub fn run(self, context: &Context) -> Outcome {
+        let stream = block_on(async {
+            let stream = mvm_host::client::ssh(&context.realm, &self.name).await?;
+            stream.into_std().context("can't take the connection over")
+        })?;
+        stream.set_nonblocking(false).context("can't take the connection over")?;
+        // Plain file handles, so that std::io::copy lets the kernel move the bytes (splice(2)) where it can.
+        let own = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned().map(File::from);
+        let mut stdin = own(std::io::stdin().as_fd()).context("standard input is closed")?;
+        let mut stdout = own(std::io::stdout().as_fd()).context("standard output is closed")?;
+        let (mut reader, mut writer) =
+            (stream.try_clone().context("can't take the connection over")?, stream);
+        std::thread::spawn(move || {
+            // An error here ends the connection, which the other direction notices.
+            let _ = std::io::copy(&mut stdin, &mut writer);
+            let _ = writer.shutdown(Shutdown::Write);
+        });
+        match std::io::copy(&mut reader, &mut stdout) {
+            Ok(_) => Ok(Exit::SUCCESS),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
+            Err(error) => Err(error).with_context(|| format!("the connection to VM `{}` broke off", self.name)),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `mvm status`.
+
+use super::list::Status;
+use super::stop;
+use crate::context::{Context, block_on};
+use crate::exit::{Exit, Outcome};
+use crate::{output, units};
+use mvm_host::client;
+use mvm_host::keeper::protocol::RunningVm;
+use mvm_host::overlay::ChangeKind;
+use mvm_host::store::{StoredVm, VmPaths, VmState};
+use mvm_spec::{VmName, VmSpec};
+use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Shows everything there is to know about a VM.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mvm status web
+  mvm status web --json | jq .vmmPid")]
+pub struct Args {
+    /// The VM.
+    #[arg(value_parser = crate::target::parse_name, add = crate::complete::vm_names())]
+    name: VmName,
+    /// Print JSON: an object with the spec and the state in it.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    name: VmName,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uptime_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vmm_pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fs_pid: Option<i32>,
+    directory: PathBuf,
+    /// Space on disk of everything of the VM, in bytes.
+    disk_bytes: u64,
+    changes: ChangesReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<VmSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<VmState>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangesReport {
+    added: usize,
+    modified: usize,
+    deleted: usize,
+    /// There are more than were counted.
+    truncated: bool,
+}
+
+impl Args {
+    /// Shows the VM.
+    pub fn run(self, context: &Context) -> Outcome {
+        context.expect_vm(&self.name)?;
+        let running = block_on(async { Ok(client::status(&context.realm).await?) })?;
+        let running = running.into_iter().find(|vm| vm.name == self.name);
+        let report = report(context, &self.name, running);
+        if self.json {
+            output::print_json(&report)?;
+        } else {
+            output::print(output::table(&[], lines(&report, &context.store.paths(&self.name))))?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn report(context: &Context, name: &VmName, running: Option<RunningVm>) -> Report {
+    let paths = context.store.paths(name);
+    let vm = context.store.get(name);
+    let status = Status::of(vm.as_ref(), running.as_ref());
+    let problem = match &vm {
+        Ok(StoredVm { state, .. }) => state.last_failure.clone(),
+        Err(error) => Some(error.to_string()),
+    };
+    let changes = stop::changes(context, name).unwrap_or_default();
+    let (spec, state) = vm.map_or((None, None), |vm| (Some(vm.spec), Some(vm.state)));
+    let (started_at, accel, vmm_pid, fs_pid) = match running {
+        Some(vm) => (Some(vm.started_at), Some(vm.accel), vm.vmm_pid, vm.fs_pid),
+        None => (None, None, None, None),
+    };
+    Report {
+        name: name.clone(),
+        status,
+        problem,
+        uptime_seconds: started_at.map(|at| units::now().saturating_sub(at)),
+        accel,
+        vmm_pid,
+        fs_pid,
+        disk_bytes: disk_use(&paths.dir),
+        directory: paths.dir,
+        changes: ChangesReport {
+            added: changes.count(ChangeKind::Added),
+            modified: changes.count(ChangeKind::Modified),
+            deleted: changes.count(ChangeKind::Deleted),
+            truncated: changes.truncated,
+        },
+        spec,
+        state,
+    }
+}
+
+/// Space on disk below `dir`, in bytes; what can't be read counts as nothing.
+fn disk_use(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            // st_blocks counts 512 bytes each (stat(3type)).
+            let own = meta.blocks() * 512;
+            Some(if meta.is_dir() { own + disk_use(&entry.path()) } else { own })
+        })
+        .sum()
+}
+
+fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, text: String| lines.push(vec![label.to_owned(), text]);
+    let status = match (report.uptime_seconds, &report.accel) {
+        (Some(seconds), Some(accel)) => {
+            format!("{} for {} ({accel})", report.status.shown(), units::uptime(seconds))
+        }
+        _ => report.status.shown(),
+    };
+    line("Name", report.name.to_string());
+    line("Status", status);
+    if let Some(problem) = &report.problem {
+        line("Problem", output::printable(problem));
+    }
+    if let Some(spec) = &report.spec {
+        let project = spec.project.as_ref().map(|project| project.path.display().to_string());
+        line("Project", project.unwrap_or_else(|| "none".to_owned()));
+        line("Changes", changes_line(&report.changes));
+        line("CPU", spec.resources.vcpu.to_string());
+        line("Memory", units::mib(spec.resources.mem_mib));
+        line(
+            "Network",
+            match &spec.network {
+                Some(network) => format!("{} ({}), gateway {}", network.address, network.mac, network.gateway),
+                None => "none".to_owned(),
+            },
+        );
+        line("User", format!("{} ({}:{})", spec.user.name, spec.user.uid, spec.user.gid));
+        line(
+            "Persistent",
+            match spec.persistence.enable {
+                true => format!("yes, with a home disk of {}", units::mib(spec.persistence.home_mib)),
+                false => "no: changes are gone when it stops".to_owned(),
+            },
+        );
+        if !spec.environment.is_empty() {
+            // The values may be secrets; --json shows them.
+            let names = spec.environment.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            line("Environment", names);
+        }
+    }
+    if let Some(pid) = report.vmm_pid {
+        let fs = report.fs_pid.map(|pid| format!(", file server {pid}")).unwrap_or_default();
+        line("Processes", format!("VMM {pid}{fs}"));
+    }
+    line("Disk", units::bytes(report.disk_bytes));
+    line("Directory", report.directory.display().to_string());
+    line("Console", paths.console_log().display().to_string());
+    line(
+        "Connect",
+        match report.status {
+            Status::Running => format!("mvm shell {0}; or ssh {0}.mvm, with mvm ssh-config {0}", report.name),
+            Status::Damaged => format!("not possible; mvm delete --force {} removes it", report.name),
+            _ => format!("mvm shell {} starts it", report.name),
+        },
+    );
+    lines
+}
+
+fn changes_line(changes: &ChangesReport) -> String {
+    let ChangesReport { added, modified, deleted, truncated } = changes;
+    match (added + modified + deleted, truncated) {
+        (0, _) => "none".to_owned(),
+        (_, true) => format!("more than {}", added + modified + deleted),
+        (_, false) => format!("{added} added, {modified} changed, {deleted} deleted"),
+    }
+}
