@@ -6,7 +6,7 @@ use crate::serve::Machine;
 use crate::{home, identity, mounts, network, power, seed, ssh};
 use anyhow::Context;
 use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -40,21 +40,20 @@ impl Machine for Booted {
             report.warn(format_args!("{error:#}; the guest's clock is wrong"));
         }
         done("clock and entropy");
-        mounts::enter_root(&config.shares)?;
-        done("mounts");
+        let shell = mounts_and_files(&config)?;
+        done("mounts and files");
         if config.home_disk {
             home::mount_disk(HOME_SERIAL, &self.reaper, self.device_limit).await?;
+            identity::make_home(Path::new("/"), &config.user, Path::new("/etc/skel"))?;
             done("home disk");
         }
-        identity::write_files(&config)?;
-        identity::make_user_dirs(&config.user)?;
-        done("identity");
+        identity::make_runtime_dirs(&config.user)?;
         network::configure(config.network.as_ref(), self.device_limit).await?;
         done("network");
         let server = Arc::new(ssh::Server::new(ssh::Settings {
             host_key: &config.ssh.host_key,
             authorized_keys: &config.ssh.authorized_keys,
-            accounts: accounts(&config),
+            accounts: accounts(&config, shell),
             environment: config.environment.clone(),
             program: PathBuf::from(mounts::PROGRAM),
             project: PathBuf::from(mounts::PROJECT),
@@ -76,11 +75,28 @@ impl Machine for Booted {
     }
 }
 
+/// Mounts the root and writes what makes it this guest's; returns the shell of its accounts.
+fn mounts_and_files(config: &GuestConfig) -> anyhow::Result<&'static str> {
+    let mut shell = "/bin/sh";
+    mounts::enter_root(&config.shares, || {
+        let (software, upper) = (Path::new(mounts::SOFTWARE), Path::new(mounts::UPPER));
+        shell = identity::shell(software);
+        identity::write_files(upper, config, shell)?;
+        if !config.home_disk {
+            identity::make_home(upper, &config.user, &software.join("etc/skel"))?;
+        }
+        Ok(())
+    })?;
+    nix::unistd::sethostname(&config.hostname)
+        .with_context(|| format!("can't set the host name {}", config.hostname))?;
+    Ok(shell)
+}
+
 /// Who may log in: the ordinary user, and root.
-fn accounts(config: &GuestConfig) -> Vec<ssh::Account> {
+fn accounts(config: &GuestConfig, shell: &str) -> Vec<ssh::Account> {
     let user = &config.user;
     let home = identity::home(user);
-    let shell = PathBuf::from(identity::shell());
+    let shell = PathBuf::from(shell);
     let root = ssh::Account {
         name: "root".to_owned(),
         uid: 0,

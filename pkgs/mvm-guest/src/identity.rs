@@ -120,58 +120,59 @@ pub fn profile(environment: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The shell of root and the user.
-pub fn shell() -> &'static str {
-    if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
+/// The shell of root and the user, in the root tree `software`.
+pub fn shell(software: &Path) -> &'static str {
+    // Also by way of `usr`: `bin` may be an absolute link, which leads nowhere before the tree is the root.
+    let has = |path: &str| software.join(path).exists();
+    if has("bin/bash") || has("usr/bin/bash") { "/bin/bash" } else { "/bin/sh" }
 }
 
-/// Writes the files.
-pub fn write_files(config: &GuestConfig) -> anyhow::Result<()> {
+/// Writes the files of `/etc` below `root`, which has a directory `etc`.
+pub fn write_files(root: &Path, config: &GuestConfig, shell: &str) -> anyhow::Result<()> {
     let GuestConfig { hostname, machine_id, network, user, environment, .. } = config;
-    nix::unistd::sethostname(hostname).with_context(|| format!("can't set the host name {hostname}"))?;
-    write("/etc/hostname", &format!("{hostname}\n"))?;
-    write("/etc/machine-id", &format!("{machine_id}\n"))?;
-    write("/etc/hosts", &hosts(hostname, network.as_ref()))?;
-    write("/etc/passwd", &passwd(user, shell()))?;
-    write("/etc/group", &group(user))?;
+    let etc = root.join("etc");
+    let mut files = vec![
+        ("hostname", format!("{hostname}\n")),
+        ("machine-id", format!("{machine_id}\n")),
+        ("hosts", hosts(hostname, network.as_ref())),
+        ("passwd", passwd(user, shell)),
+        ("group", group(user)),
+    ];
     if let Some(network) = network {
-        write("/etc/resolv.conf", &resolv_conf(network))?;
+        files.push(("resolv.conf", resolv_conf(network)));
     }
     if !environment.is_empty() {
-        make_dir("/etc/profile.d", 0o755)?;
-        write("/etc/profile.d/microvm-dev.sh", &profile(environment))?;
+        make_dir(&etc.join("profile.d").to_string_lossy(), 0o755)?;
+        files.push(("profile.d/microvm-dev.sh", profile(environment)));
     }
-    let _ = std::fs::remove_file("/etc/mtab");
-    symlink("../proc/self/mounts", "/etc/mtab").context("can't link /etc/mtab")
+    for (name, text) in files {
+        let path = etc.join(name);
+        std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
+    }
+    symlink("../proc/self/mounts", etc.join("mtab")).context("can't link /etc/mtab")
 }
 
-/// Writes a new file in place of what is there: the software's may be a link out of `/etc`.
-fn write(path: &str, text: &str) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("can't replace {path}"));
-        }
-        _ => {}
-    }
-    std::fs::write(path, text).with_context(|| format!("can't write {path}"))
-}
-
-/// Makes the user's home, with the files of `/etc/skel`, and the directory of XDG_RUNTIME_DIR.
-pub fn make_user_dirs(user: &User) -> anyhow::Result<()> {
-    let home = home(user);
+/// Makes the user's home below `root`, if it is not there, with the files of `skeleton`.
+pub fn make_home(root: &Path, user: &User, skeleton: &Path) -> anyhow::Result<()> {
+    let home = root.join(home(user).strip_prefix("/")?);
     if !home.exists() {
         make_dir(&home.to_string_lossy(), 0o755)?;
-        if Path::new("/etc/skel").is_dir() {
-            copy_skeleton(Path::new("/etc/skel"), &home, user)?;
+        if skeleton.is_dir() {
+            copy_skeleton(skeleton, &home, user)?;
         }
         own(&home, user)?;
     }
+    Ok(())
+}
+
+/// Makes the directories of XDG_RUNTIME_DIR, the user's and root's.
+pub fn make_runtime_dirs(user: &User) -> anyhow::Result<()> {
     make_dir("/run/user", 0o755)?;
-    let runtime = runtime_dir(user.uid);
-    make_dir(&runtime, 0o700)?;
-    own(Path::new(&runtime), user)?;
+    make_dir(&runtime_dir(0), 0o700)?;
     if user.uid != 0 {
-        make_dir(&runtime_dir(0), 0o700)?;
+        let runtime = runtime_dir(user.uid);
+        make_dir(&runtime, 0o700)?;
+        own(Path::new(&runtime), user)?;
     }
     Ok(())
 }
@@ -279,6 +280,52 @@ mod tests {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
     }
 
+    fn me() -> User {
+        User {
+            name: "me".to_owned(),
+            uid: nix::unistd::getuid().as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
+        }
+    }
+
+    #[test]
+    fn the_files_are_written_below_the_given_root() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        let config = GuestConfig {
+            hostname: "shop".to_owned(),
+            machine_id: "0".repeat(32),
+            time_unix_ns: 0,
+            entropy: String::new(),
+            shares: mvm_spec::control::Shares { software: String::new(), project: None },
+            home_disk: false,
+            network: Some(network()),
+            user: user("dev", 1000),
+            ssh: mvm_spec::control::GuestSsh { host_key: String::new(), authorized_keys: Vec::new() },
+            environment: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+        };
+        write_files(root.path(), &config, "/bin/sh").unwrap();
+        let read = |name: &str| std::fs::read_to_string(root.path().join("etc").join(name)).unwrap();
+        assert_eq!(read("hostname"), "shop\n");
+        assert_eq!(read("machine-id").len(), 33);
+        assert!(read("resolv.conf").starts_with("nameserver"));
+        assert!(read("profile.d/microvm-dev.sh").contains("export A='b'"));
+        assert_eq!(shell(root.path()), "/bin/sh");
+    }
+
+    #[test]
+    fn a_home_that_is_there_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let skeleton = tempfile::tempdir().unwrap();
+        std::fs::write(skeleton.path().join(".profile"), "x").unwrap();
+        make_home(root.path(), &me(), skeleton.path()).unwrap();
+        let profile = root.path().join("home/me/.profile");
+        assert!(profile.exists());
+        std::fs::remove_file(&profile).unwrap();
+        make_home(root.path(), &me(), skeleton.path()).unwrap();
+        assert!(!profile.exists());
+    }
+
     #[test]
     fn a_skeleton_is_copied_with_links_and_directories() {
         let from = tempfile::tempdir().unwrap();
@@ -286,12 +333,7 @@ mod tests {
         std::fs::create_dir(from.path().join("d")).unwrap();
         std::fs::write(from.path().join("d/f"), "x").unwrap();
         symlink("nowhere", from.path().join("l")).unwrap();
-        let me = User {
-            name: "me".to_owned(),
-            uid: nix::unistd::getuid().as_raw(),
-            gid: nix::unistd::getgid().as_raw(),
-        };
-        copy_skeleton(from.path(), to.path(), &me).unwrap();
+        copy_skeleton(from.path(), to.path(), &me()).unwrap();
         assert_eq!(std::fs::read_to_string(to.path().join("d/f")).unwrap(), "x");
         assert_eq!(std::fs::read_link(to.path().join("l")).unwrap(), Path::new("nowhere"));
     }

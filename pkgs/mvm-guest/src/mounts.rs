@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! initramfs            /software   virtiofs, read-only: the host's software
-//!                      /overlay    tmpfs: upper/ work/, gone with the machine
+//!                      /overlay    tmpfs: upper/ work/, gone with the machine. What the guest itself adds to its
+//!                                  root is written to upper/ before the overlay is mounted: through it, each new
+//!                                  file would first be looked for in the software, a round trip to the host
 //!                      /newroot    overlay of the two; becomes /
 //! /                    /proc /sys /dev   moved over from the initramfs
 //!                      /run /tmp   tmpfs
@@ -10,7 +12,7 @@
 //!                      /home       the home disk, if there is one
 //! ```
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mvm_spec::control::Shares;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -22,6 +24,11 @@ use std::path::Path;
 pub const PROJECT: &str = mvm_spec::v1::PROJECT_MOUNT;
 /// This program, for sessions: applets are run from here.
 pub const PROGRAM: &str = "/run/mvm/mvm-guest";
+
+/// Where the software is mounted, as long as the initramfs is the root.
+pub const SOFTWARE: &str = "/software";
+/// The root's upper layer, as long as the initramfs is the root.
+pub const UPPER: &str = "/overlay/upper";
 
 const NEW_ROOT: &str = "/newroot";
 
@@ -70,6 +77,15 @@ impl Mount {
         }
         match mount(Some(source.as_str()), target.as_str(), text(kind), *flags, text(options)) {
             Ok(()) | Err(Errno::EBUSY) => Ok(()),
+            // How the kernel answers for a tag that no device has (fs/fuse/virtio_fs.c, virtio_fs_get_tree).
+            Err(Errno::EINVAL) if *kind == "virtiofs" => {
+                bail!("can't mount {source} at {target}: no virtiofs device has the tag {source}")
+            }
+            Err(Errno::ENODEV) => {
+                bail!(
+                    "can't mount {source} at {target}: the kernel knows no {kind}; is its module in the initramfs?"
+                )
+            }
             Err(errno) => Err(errno).with_context(|| format!("can't mount {source} at {target} ({kind})")),
         }
     }
@@ -86,12 +102,18 @@ pub fn early() -> [Mount; 3] {
     ]
 }
 
-/// The mounts that make [`NEW_ROOT`] a whole root. Paths are those of the initramfs.
+/// The layers of the root. Paths are those of the initramfs.
+pub fn layer_plan(shares: &Shares) -> [Mount; 2] {
+    [
+        Mount::of(&shares.software, SOFTWARE, "virtiofs").flags(MsFlags::MS_RDONLY | MsFlags::MS_NODEV),
+        Mount::of("tmpfs", "/overlay", "tmpfs").options("mode=0755"),
+    ]
+}
+
+/// The mounts that make of the layers a whole root at [`NEW_ROOT`]. Paths are those of the initramfs.
 pub fn root_plan(shares: &Shares) -> Vec<Mount> {
     let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let mut plan = vec![
-        Mount::of(&shares.software, "/software", "virtiofs").flags(MsFlags::MS_RDONLY | MsFlags::MS_NODEV),
-        Mount::of("tmpfs", "/overlay", "tmpfs").options("mode=0755"),
         Mount::of("mvm-root", NEW_ROOT, "overlay")
             .options("lowerdir=/software,upperdir=/overlay/upper,workdir=/overlay/work"),
         Mount::of("/proc", "/newroot/proc", "").flags(MsFlags::MS_MOVE),
@@ -111,40 +133,48 @@ pub fn root_plan(shares: &Shares) -> Vec<Mount> {
     plan
 }
 
-/// Directories that a root needs, with their modes; made in the upper layer where the software has none.
-const DIRECTORIES: [(&str, u32); 8] = [
-    ("/newroot/etc", 0o755),
-    ("/newroot/home", 0o755),
-    ("/newroot/root", 0o700),
-    ("/newroot/var", 0o755),
-    ("/newroot/var/tmp", 0o1777),
-    ("/newroot/var/log", 0o755),
-    ("/newroot/var/lib", 0o755),
-    ("/newroot/var/cache", 0o755),
+/// Directories that a root needs, with their modes.
+const DIRECTORIES: [(&str, u32); 16] = [
+    ("etc", 0o755),
+    ("home", 0o755),
+    ("root", 0o700),
+    ("var", 0o755),
+    ("var/tmp", 0o1777),
+    ("var/log", 0o755),
+    ("var/lib", 0o755),
+    ("var/cache", 0o755),
+    ("proc", 0o555),
+    ("sys", 0o555),
+    ("dev", 0o755),
+    ("run", 0o755),
+    ("tmp", 0o1777),
+    ("mnt", 0o755),
+    ("opt", 0o755),
+    ("srv", 0o755),
 ];
 
-/// Mounts the root and makes it `/`.
-pub fn enter_root(shares: &Shares) -> anyhow::Result<()> {
-    for mount in root_plan(shares) {
-        if mount.kind == "overlay" {
-            make_dir("/overlay/upper", 0o755)?;
-            make_dir("/overlay/work", 0o755)?;
-        }
+/// Mounts the root, has `populate` write the guest's own files into [`UPPER`], and makes the whole `/`.
+pub fn enter_root(shares: &Shares, populate: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for mount in layer_plan(shares) {
         mount.apply()?;
     }
+    make_dir(UPPER, 0o755)?;
+    make_dir("/overlay/work", 0o755)?;
     for (path, mode) in DIRECTORIES {
-        make_dir(path, mode)?;
+        make_dir(&format!("{UPPER}/{path}"), mode)?;
     }
-    for (target, link) in [
-        ("/proc/self/fd", "/newroot/dev/fd"),
-        ("fd/0", "/newroot/dev/stdin"),
-        ("fd/1", "/newroot/dev/stdout"),
-        ("fd/2", "/newroot/dev/stderr"),
-        ("../run", "/newroot/var/run"),
-        ("../run/lock", "/newroot/var/lock"),
-    ] {
-        // Where the software has one already, it stays.
-        let _ = symlink(target, link);
+    if shares.project.is_some() {
+        make_dir(&format!("{UPPER}{PROJECT}"), 0o755)?;
+    }
+    link("../run", &format!("{UPPER}/var/run"))?;
+    link("../run/lock", &format!("{UPPER}/var/lock"))?;
+    populate()?;
+    for mount in root_plan(shares) {
+        mount.apply()?;
+    }
+    link("/proc/self/fd", "/newroot/dev/fd")?;
+    for (number, name) in ["stdin", "stdout", "stderr"].into_iter().enumerate() {
+        link(&format!("fd/{number}"), &format!("/newroot/dev/{name}"))?;
     }
     make_dir("/newroot/run/lock", 0o1777)?;
     // A bind mount, not a copy: it costs neither time nor memory.
@@ -154,6 +184,15 @@ pub fn enter_root(shares: &Shares) -> anyhow::Result<()> {
     mount(Some("/init"), program.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .with_context(|| format!("can't bind /init to {program}"))?;
     switch_root()
+}
+
+fn link(target: &str, path: &str) -> anyhow::Result<()> {
+    match symlink(target, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("can't link {path} to {target}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// switch_root(8): the initramfs is the kernel's first mount and can't be pivoted away, only covered.
@@ -190,11 +229,13 @@ mod tests {
 
     #[test]
     fn the_software_is_mounted_read_only_below_a_throw_away_layer() {
-        let plan = root_plan(&shares(None));
-        assert_eq!(plan[0].source, "soft");
-        assert!(plan[0].flags.contains(MsFlags::MS_RDONLY));
-        assert_eq!(plan[1].kind, "tmpfs");
-        assert!(plan[2].options.contains("lowerdir=/software,upperdir=/overlay/upper"));
+        let [software, upper] = layer_plan(&shares(None));
+        assert_eq!(software.source, "soft");
+        assert!(software.flags.contains(MsFlags::MS_RDONLY));
+        assert_eq!(upper.kind, "tmpfs");
+        assert!(UPPER.starts_with(&upper.target));
+        let overlay = &root_plan(&shares(None))[0];
+        assert_eq!(overlay.options, format!("lowerdir={SOFTWARE},upperdir={UPPER},workdir=/overlay/work"));
     }
 
     #[test]

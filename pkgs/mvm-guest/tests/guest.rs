@@ -1,6 +1,8 @@
 //! The guest as its host sees it: the multiplexed connection, the control stream and SSH, with this machine and the
 //! current user in place of a booted one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which may fail like tests do")]
+
 mod common;
 
 use common::{Guest, Outcome};
@@ -70,6 +72,25 @@ fn exit_codes_and_both_outputs_arrive_apart() {
             assert_eq!(outcome.stderr, b"err\n");
             assert_eq!(outcome.status, Some(code));
         }
+    });
+}
+
+#[test]
+fn a_command_that_is_missing_or_no_program_is_left_to_the_shell() {
+    with_guest(|guest| async move {
+        let ssh = guest.ssh().await;
+        let outcome = ssh.exec("no-such-command", b"").await;
+        assert_eq!(outcome.status, Some(127));
+        assert!(String::from_utf8_lossy(&outcome.stderr).contains("not found"), "{outcome:?}");
+        // Executable, but without a first line that says by what: shells run it themselves.
+        let script = guest.project().join("script");
+        std::fs::write(&script, "echo \"script $1\"\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let outcome = ssh.exec("./script 'with argument'", b"").await;
+        assert_eq!(
+            (outcome.stdout.as_slice(), outcome.status),
+            (b"script with argument\n".as_slice(), Some(0))
+        );
     });
 }
 

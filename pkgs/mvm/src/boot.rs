@@ -3,16 +3,18 @@
 use crate::context::Context;
 use mvm_host::client::{self, Started};
 use mvm_spec::VmName;
+use std::time::Instant;
 
 /// Starts VM `name`, showing steps; `lease` as in [`client::start`].
 pub async fn start(context: &Context, name: &VmName, lease: bool) -> anyhow::Result<Started> {
     context.realm.create_dirs()?;
     let progress = &context.progress;
-    progress.step(&format!("starting {name}"));
+    let begun = Instant::now();
     let mut on_event = |event: &_| progress.event(event);
     let started = progress.during(client::start(&context.realm, name, lease, &mut on_event)).await;
     progress.done();
     let started = started?;
     progress.timings(&started.timings);
+    progress.took(&format!("start of {name}, in all"), begun.elapsed());
     Ok(started)
 }

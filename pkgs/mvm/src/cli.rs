@@ -108,8 +108,12 @@ impl Cli {
             Verb::Start(args) => args.run(&context()?),
             Verb::Stop(args) => args.run(&context()?),
             Verb::Restart(args) => args.run(&context()?),
-            Verb::Shell(args) => crate::exit::command_outcome(context().and_then(|context| args.run(&context))),
-            Verb::Exec(args) => crate::exit::command_outcome(context().and_then(|context| args.run(&context))),
+            Verb::Shell(args) => {
+                crate::exit::command_outcome(context().and_then(|context| args.run(&context)))
+            }
+            Verb::Exec(args) => {
+                crate::exit::command_outcome(context().and_then(|context| args.run(&context)))
+            }
             Verb::Run(args) => crate::exit::command_outcome(context().and_then(|context| args.run(&context))),
             Verb::List(args) => args.run(&context()?, global.quiet),
             Verb::Status(args) => args.run(&context()?),

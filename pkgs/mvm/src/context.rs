@@ -26,11 +26,7 @@ impl Context {
 
     /// An error if VM `name` does not exist; for verbs that don't read its spec.
     pub fn expect_vm(&self, name: &mvm_spec::VmName) -> anyhow::Result<()> {
-        if self.store.contains(name) {
-            Ok(())
-        } else {
-            Err(mvm_host::Error::NoSuchVm(name.clone()).into())
-        }
+        if self.store.contains(name) { Ok(()) } else { Err(mvm_host::Error::NoSuchVm(name.clone()).into()) }
     }
 }
 

@@ -51,9 +51,11 @@ impl std::error::Error for OutputClosed {}
 
 /// For verbs that pass a command's exit code on: makes every error one with exit code 255.
 pub fn command_outcome(outcome: Outcome) -> Outcome {
-    outcome.map_err(|error| {
-        if error.is::<OutputClosed>() { error } else { anyhow::Error::new(NotTheCommand(error)) }
-    })
+    outcome.map_err(
+        |error| {
+            if error.is::<OutputClosed>() { error } else { anyhow::Error::new(NotTheCommand(error)) }
+        },
+    )
 }
 
 /// Prints an error, once, with its causes; returns the process' exit code.
@@ -71,7 +73,7 @@ pub fn report(outcome: Outcome) -> ExitCode {
 }
 
 /// The error with its causes, without those whose text the error before already has.
-fn chain(error: &anyhow::Error) -> String {
+pub fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

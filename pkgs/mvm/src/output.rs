@@ -143,7 +143,10 @@ mod tests {
     fn tables_have_no_borders_and_no_trailing_blanks() {
         let text = table(&["NAME", "STATUS"], vec![vec!["a".into(), "running".into()]]);
         assert_eq!(text, "NAME  STATUS\na     running\n");
-        assert_eq!(table(&[], vec![vec!["name".into(), "x".into()], vec!["k".into(), String::new()]]), "name  x\nk\n");
+        assert_eq!(
+            table(&[], vec![vec!["name".into(), "x".into()], vec!["k".into(), String::new()]]),
+            "name  x\nk\n"
+        );
     }
 
     #[test]

@@ -103,14 +103,16 @@ impl Progress {
 
     /// Where the time went, with `-v`.
     pub fn timings(&self, timings: &[Timing]) {
-        if self.verbose == 0 {
-            return;
-        }
         for Timing { step, took_us } in timings {
-            eprintln!("mvm: {:>9.3} ms  {step}", *took_us as f64 / 1000.0);
+            self.took(step, Duration::from_micros(*took_us));
         }
-        let total: u64 = timings.iter().map(|timing| timing.took_us).sum();
-        eprintln!("mvm: {:>9.3} ms  total", total as f64 / 1000.0);
+    }
+
+    /// How long `step` took, with `-v`.
+    pub fn took(&self, step: &str, time: Duration) {
+        if self.verbose > 0 {
+            eprintln!("mvm: {:>9.3} ms  {step}", time.as_secs_f64() * 1000.0);
+        }
     }
 
     /// A bar for `total` bytes on a terminal; `None` where it can't be seen.

@@ -1,4 +1,5 @@
 //! The command line, and verbs that need no running VM.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test says where")]
 
 mod support;
 
@@ -45,8 +46,13 @@ fn put(place: &Place, name: &str, number: u32) {
         ephemeral: false,
         name: name.clone(),
     };
-    let state =
-        VmState { version: 1, created_at: 1, machine_id: "0".repeat(32), started_at: None, last_failure: None };
+    let state = VmState {
+        version: 1,
+        created_at: 1,
+        machine_id: "0".repeat(32),
+        started_at: None,
+        last_failure: None,
+    };
     let paths = place.store().paths(&name);
     std::fs::create_dir_all(&paths.dir).unwrap();
     std::fs::write(paths.spec(), serde_json::to_string(&spec).unwrap()).unwrap();
@@ -63,8 +69,23 @@ fn help_of_every_verb() {
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     };
     let verbs = [
-        "create", "start", "stop", "restart", "shell", "exec", "run", "list", "status", "logs", "cp", "delete",
-        "ssh-config", "doctor", "completions", "ssh-proxy", "man",
+        "create",
+        "start",
+        "stop",
+        "restart",
+        "shell",
+        "exec",
+        "run",
+        "list",
+        "status",
+        "logs",
+        "cp",
+        "delete",
+        "ssh-config",
+        "doctor",
+        "completions",
+        "ssh-proxy",
+        "man",
     ];
     let mut text = format!("$ mvm --help\n{}\n", help(&["--help"]));
     for verb in verbs {
@@ -138,7 +159,18 @@ fn create_writes_what_was_asked_for() {
     let place = Place::new();
     place
         .mvm(&[
-            "create", "--vcpu", "1", "--mem", "1G", "--persist", "--home-size", "8G", "--env", "A=1", "--env", "HERE",
+            "create",
+            "--vcpu",
+            "1",
+            "--mem",
+            "1G",
+            "--persist",
+            "--home-size",
+            "8G",
+            "--env",
+            "A=1",
+            "--env",
+            "HERE",
             "--no-network",
         ])
         .env("HERE", "there")
@@ -273,7 +305,8 @@ fn logs_follow_until_the_vm_is_deleted() {
     put(&place, "web", 0);
     let console = place.path("state/web/console.log");
     std::fs::write(&console, "one\n").unwrap();
-    let mut child = place.std_mvm(&["logs", "web", "-f"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        place.std_mvm(&["logs", "web", "-f"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "one");
     std::fs::OpenOptions::new().append(true).open(&console).unwrap().write_all(b"two\n").unwrap();

@@ -369,7 +369,12 @@ impl Handler for Server {
             let name = entry.file_name();
             // One that was removed meanwhile is simply not there.
             if let Ok(metadata) = std::fs::symlink_metadata(path.join(&name)) {
-                files.push(Entry::new(name.to_string_lossy(), attributes(&metadata)));
+                let mut entry = Entry::new(name.to_string_lossy(), attributes(&metadata));
+                if metadata.is_symlink() && entry.longname.starts_with('-') {
+                    // The library's listing tells only directories from the rest.
+                    entry.longname.replace_range(..1, "l");
+                }
+                files.push(entry);
             }
         }
         if files.is_empty() { Err(StatusCode::Eof.into()) } else { Ok(Name { id, files }) }

@@ -7,15 +7,14 @@
 //!
 //! - beyond [`HIGH`] it is granted no more than [`TRICKLE`] bytes at a time, so that next to nothing is under way;
 //! - beyond [`PAUSE`] the connection is read only every so often, which admits [`TRICKLE`] bytes each time and still
-//!   hears what must be heard: that the client took output, resized its window, or closed the channel.
-//!
-//! A client blocked for an hour adds less than 15 MB.
+//!   hears what must be heard: that the client took output, resized its window, or closed the channel. While output
+//!   flows, that is often enough not to hold it up; a client blocked for an hour adds less than 15 MB.
 
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -29,6 +28,8 @@ const HIGH: usize = 256 * 1024;
 const PAUSE: usize = HIGH + 2 * WINDOW as usize;
 /// The window granted then, in bytes. Not none: the library grants window only when data arrives.
 const TRICKLE: u32 = 1024;
+/// Output, in bytes, after which the waits between readings begin anew: the client will want to answer.
+const LIVELY: usize = 16 * 1024;
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
@@ -101,14 +102,16 @@ pub struct GatedStream<S> {
     backlog: Arc<Backlog>,
     wait: Option<Pin<Box<Sleep>>>,
     next_wait: Duration,
-    /// Whether a wait is over and one read due.
+    /// Whether a wait is over: everything that has arrived is to be read now.
     due: bool,
+    /// Bytes written since the last wait.
+    written: usize,
 }
 
 impl<S> GatedStream<S> {
     /// Gates `inner` by `backlog`.
     pub fn new(inner: S, backlog: Arc<Backlog>) -> Self {
-        Self { inner, backlog, wait: None, next_wait: FIRST_WAIT, due: false }
+        Self { inner, backlog, wait: None, next_wait: FIRST_WAIT, due: false, written: 0 }
     }
 
     fn poll_gate(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -124,9 +127,14 @@ impl<S> GatedStream<S> {
             }
             state.waker = Some(context.waker().clone());
         }
+        if self.written >= LIVELY {
+            self.written = 0;
+            self.next_wait = FIRST_WAIT;
+            self.wait = None;
+        }
         let next = self.next_wait;
         let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(next)));
-        std::task::ready!(wait.as_mut().poll(context));
+        ready!(wait.as_mut().poll(context));
         self.wait = None;
         self.next_wait = (next * 2).min(LONGEST_WAIT);
         self.due = true;
@@ -140,10 +148,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for GatedStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        std::task::ready!(self.poll_gate(context));
-        let result = std::task::ready!(Pin::new(&mut self.inner).poll_read(context, buffer));
-        self.due = false;
-        Poll::Ready(result)
+        loop {
+            ready!(self.poll_gate(context));
+            match Pin::new(&mut self.inner).poll_read(context, buffer) {
+                // Everything is read; the next wait begins.
+                Poll::Pending if self.due => self.due = false,
+                result => return result,
+            }
+        }
     }
 }
 
@@ -153,7 +165,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GatedStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
+        self.written += written;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -189,16 +203,31 @@ mod tests {
         let backlog = Arc::new(Backlog::default());
         let (mut client, server) = tokio::io::duplex(64);
         let mut gated = GatedStream::new(server, Arc::clone(&backlog));
-        client.write_all(b"abc").await.unwrap();
         let _waiting = chunk(PAUSE + 1, &backlog);
-        let mut byte = [0];
         let began = tokio::time::Instant::now();
-        for expected in b"abc" {
-            gated.read_exact(&mut byte).await.unwrap();
-            assert_eq!(byte[0], *expected);
+        for sent in b"abc" {
+            let (received, ()) = tokio::join!(gated.read_u8(), async {
+                tokio::task::yield_now().await;
+                client.write_u8(*sent).await.unwrap();
+            });
+            assert_eq!(received.unwrap(), *sent);
         }
         // On the paused clock only the gate's own waits pass time.
         assert_eq!(began.elapsed(), FIRST_WAIT * 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn output_makes_the_waits_begin_anew() {
+        let backlog = Arc::new(Backlog::default());
+        let (mut client, server) = tokio::io::duplex(2 * LIVELY);
+        let mut gated = GatedStream::new(server, Arc::clone(&backlog));
+        let _waiting = chunk(PAUSE + 1, &backlog);
+        gated.next_wait = Duration::from_secs(3600);
+        gated.write_all(&vec![0; LIVELY]).await.unwrap();
+        client.write_u8(1).await.unwrap();
+        let began = tokio::time::Instant::now();
+        assert_eq!(gated.read_u8().await.unwrap(), 1);
+        assert_eq!(began.elapsed(), FIRST_WAIT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use super::account::{Account, environment, start_dir};
 use super::inbox::Chunk;
 use super::pty;
-use super::{Server, signals};
+use super::{Server, command_line, signals};
 use crate::fd::FdStream;
 use crate::reaper::Exit;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -100,14 +101,14 @@ pub struct Wires {
 
 /// Starts what `plan` says and connects it to `wires`.
 pub fn start(server: &Server, plan: Plan<'_>, wires: Wires) -> io::Result<Process> {
-    let mut command = command(server, &plan);
-    let (ends, exit, group) = match &plan.terminal {
-        Some(request) => start_on_terminal(server, command, request, plan.account)?,
-        None => {
-            become_session(&mut command, plan.account, None);
-            start_on_pipes(server, command)?
+    let launched = match without_shell(server, &plan) {
+        // What can't be started this way, say for its permissions, the shell explains to the user.
+        Some(command) => {
+            launch(server, command, &plan).or_else(|_| launch(server, command_of(server, &plan), &plan))
         }
+        None => launch(server, command_of(server, &plan), &plan),
     };
+    let (ends, exit, group) = launched?;
     let running = Arc::new(AtomicBool::new(true));
     let process = Process { group, running: Arc::clone(&running), terminal: ends.terminal.clone() };
     tokio::spawn(async move {
@@ -215,7 +216,23 @@ async fn feed(mut from: mpsc::UnboundedReceiver<Chunk>, mut to: Box<dyn AsyncWri
     while from.recv().await.is_some() {}
 }
 
-fn command(server: &Server, plan: &Plan<'_>) -> Command {
+/// The command for a line that needs no shell.
+fn without_shell(server: &Server, plan: &Plan<'_>) -> Option<Command> {
+    let Program::Command(line) = &plan.program else { return None };
+    let words = command_line::words(line.as_bytes())?;
+    let (program, arguments) = words.split_first()?;
+    let variables = variables(server, plan);
+    let dir = start_dir(plan.account, &server.project);
+    if !command_line::is_program(program.to_str()?, variables.get("PATH")?, dir) {
+        return None;
+    }
+    let mut command = Command::new(program);
+    // PWD is what the shell would have set, and some programs go by it.
+    command.args(arguments).env_clear().envs(variables).env("PWD", dir).current_dir(dir);
+    Some(command)
+}
+
+fn command_of(server: &Server, plan: &Plan<'_>) -> Command {
     let account = plan.account;
     let mut command = match &plan.program {
         Program::Shell => {
@@ -237,15 +254,28 @@ fn command(server: &Server, plan: &Plan<'_>) -> Command {
             command
         }
     };
-    let term = plan.terminal.as_ref().map(|terminal| terminal.term.as_str());
-    command
-        .env_clear()
-        .envs(environment(account, &server.environment, plan.variables, term))
-        .current_dir(start_dir(account, &server.project));
+    command.env_clear().envs(variables(server, plan)).current_dir(start_dir(account, &server.project));
     command
 }
 
-fn start_on_pipes(server: &Server, mut command: Command) -> io::Result<(Ends, oneshot::Receiver<Exit>, Pid)> {
+fn variables(server: &Server, plan: &Plan<'_>) -> BTreeMap<String, String> {
+    let term = plan.terminal.as_ref().map(|terminal| terminal.term.as_str());
+    environment(plan.account, &server.environment, plan.variables, term)
+}
+
+type Launched = (Ends, oneshot::Receiver<Exit>, Pid);
+
+fn launch(server: &Server, mut command: Command, plan: &Plan<'_>) -> io::Result<Launched> {
+    match &plan.terminal {
+        Some(request) => start_on_terminal(server, command, request, plan.account),
+        None => {
+            become_session(&mut command, plan.account, None);
+            start_on_pipes(server, command)
+        }
+    }
+}
+
+fn start_on_pipes(server: &Server, mut command: Command) -> io::Result<Launched> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, pid, exit) = server.reaper.spawn(&mut command)?;
     let missing = || io::Error::other("the process has no pipe");
@@ -266,7 +296,7 @@ fn start_on_terminal(
     mut command: Command,
     request: &pty::Request,
     account: &Account,
-) -> io::Result<(Ends, oneshot::Receiver<Exit>, Pid)> {
+) -> io::Result<Launched> {
     let (terminal, slave) = pty::open(request, account.uid)?;
     command
         .stdin(Stdio::from(slave.try_clone()?))

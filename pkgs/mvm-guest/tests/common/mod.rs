@@ -1,5 +1,7 @@
 //! A host for tests: the other end of the guest's connection.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which may fail like tests do")]
+
 use anyhow::Result;
 use futures::future::poll_fn;
 use mvm_guest::control::Reporter;

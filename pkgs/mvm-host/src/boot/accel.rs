@@ -135,7 +135,7 @@ fn kvm_works(cache_dir: &Path, kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -
     if let Some(probed) = recall(&path, &key) {
         return Ok(probed);
     }
-    let probed = probe(kernel, initramfs, qemu)?;
+    let probed = probe(kernel, initramfs, qemu, PROBE_DEADLINE)?;
     let cached = serde_json::to_vec(&Cached { key, probed: probed.clone() })
         .map_err(|error| Error::Failed(format!("can't describe the probe of KVM: {error}")))?;
     memo::write(cache_dir, &path, &cached)?;
@@ -154,7 +154,7 @@ fn cpu_model() -> String {
 }
 
 /// Boots a small guest with KVM.
-fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -> Result<Probed> {
+fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu, limit: Duration) -> Result<Probed> {
     let launch = qemu.launch(&Machine {
         name: "probe".to_owned(),
         vcpu: 1,
@@ -188,7 +188,7 @@ fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -> Result<Probed> {
     drop(command);
     let vmm = Killed(child);
     let begun = Instant::now();
-    let (console, outcome) = listen(output, PROBE_DEADLINE);
+    let (console, outcome) = listen(output, limit);
     drop(vmm);
     let took = begun.elapsed();
     Ok(match outcome {
@@ -197,7 +197,7 @@ fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu) -> Result<Probed> {
         }
         Outcome::Ended | Outcome::TimedOut => {
             let how = match outcome {
-                Outcome::TimedOut => format!("did not come up within {} s", PROBE_DEADLINE.as_secs()),
+                Outcome::TimedOut => format!("did not come up within {} s", limit.as_secs()),
                 _ => "ended before it came up".to_owned(),
             };
             let last = console.lines().rfind(|line| !line.trim().is_empty());
@@ -250,4 +250,103 @@ fn listen(mut output: std::io::PipeReader, limit: Duration) -> (String, Outcome)
         }
     };
     (String::from_utf8_lossy(&console).into_owned(), outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    /// A VMM that is a script; it writes its process id to `pid` first.
+    struct Fake {
+        dir: tempfile::TempDir,
+    }
+
+    impl Fake {
+        fn probe(script: &str, limit: Duration) -> (Self, Probed) {
+            let fake = Self { dir: tempfile::tempdir().unwrap() };
+            let program = fake.dir.path().join("qemu");
+            let pid = fake.dir.path().join("pid");
+            std::fs::write(&program, format!("#!/bin/sh\necho $$ > {}\n{script}\n", pid.display())).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let qemu = Qemu::new(program, "QEMU emulator version 7.2.0").unwrap();
+            let kernel = Kernel { image: "/kernel".into(), release: "6.1".to_owned(), modules: None };
+            let probed = probe(&kernel, Path::new("/initramfs"), &qemu, limit).unwrap();
+            (fake, probed)
+        }
+
+        fn is_gone(&self) -> bool {
+            let pid = std::fs::read_to_string(self.dir.path().join("pid")).unwrap();
+            !PathBuf::from(format!("/proc/{}", pid.trim())).exists()
+        }
+    }
+
+    #[test]
+    fn a_guest_that_comes_up_proves_kvm_and_is_ended() {
+        let (fake, probed) =
+            Fake::probe("echo booting; echo 'mvm-guest: probe ok'; exec sleep 600", PROBE_DEADLINE);
+        assert!(probed.works, "{}", probed.detail);
+        assert!(fake.is_gone());
+    }
+
+    #[test]
+    fn a_vmm_that_fails_is_quoted() {
+        let (fake, probed) = Fake::probe("echo 'kvm: failed to set MSR 0x10a' >&2; exit 1", PROBE_DEADLINE);
+        assert!(!probed.works);
+        assert!(probed.detail.contains("ended before it came up"), "{}", probed.detail);
+        assert!(probed.detail.contains("failed to set MSR 0x10a"), "{}", probed.detail);
+        assert!(fake.is_gone());
+    }
+
+    #[test]
+    fn a_guest_that_hangs_is_ended_at_the_deadline() {
+        let script = "echo 'Probing EDD'; exec sleep 600";
+        let (fake, probed) = Fake::probe(script, Duration::from_secs(1));
+        assert!(!probed.works);
+        assert!(probed.detail.contains("did not come up within 1 s"), "{}", probed.detail);
+        assert!(probed.detail.contains("Probing EDD"), "{}", probed.detail);
+        assert!(fake.is_gone());
+    }
+
+    #[test]
+    fn the_probing_vmm_gets_the_guests_port_and_is_told_to_probe() {
+        let script = r#"
+            [ -S /proc/self/fd/3 ] || exit 1
+            case "$*" in *"fd=3"*"mvm.probe"* | *"mvm.probe"*"fd=3"*) echo 'mvm-guest: probe ok' ;; esac"#;
+        let (_, probed) = Fake::probe(script, PROBE_DEADLINE);
+        assert!(probed.works, "{}", probed.detail);
+    }
+
+    #[test]
+    fn auto_falls_back_and_kvm_insists() {
+        let works = Probed { works: true, detail: "booted".to_owned() };
+        let fails = Probed { works: false, detail: "it hangs".to_owned() };
+        assert_eq!(decide(Accel::Auto, works.clone()).unwrap().accelerator, Accelerator::Kvm);
+        assert_eq!(decide(Accel::Kvm, works).unwrap().accelerator, Accelerator::Kvm);
+        let fallen_back = decide(Accel::Auto, fails.clone()).unwrap();
+        assert_eq!((fallen_back.accelerator, fallen_back.reason.as_str()), (Accelerator::Tcg, "it hangs"));
+        let error = decide(Accel::Kvm, fails).unwrap_err().to_string();
+        assert!(error.contains("it hangs") && error.contains("MVM_ACCEL=auto"), "{error}");
+    }
+
+    #[test]
+    fn a_result_is_remembered_for_what_it_was_found_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("kernel");
+        std::fs::write(&image, "kernel").unwrap();
+        let key = Key {
+            kernel: Fingerprint::of(&image).unwrap(),
+            host_kernel: "6.1".to_owned(),
+            cpu: "a".to_owned(),
+            qemu: "QEMU 7.2".to_owned(),
+        };
+        let path = dir.path().join("kvm-probe.json");
+        let probed = Probed { works: true, detail: "booted".to_owned() };
+        assert_eq!(recall(&path, &key), None);
+        let cached = Cached { key: key.clone(), probed: probed.clone() };
+        std::fs::write(&path, serde_json::to_vec(&cached).unwrap()).unwrap();
+        assert_eq!(recall(&path, &key), Some(probed));
+        assert_eq!(recall(&path, &Key { qemu: "QEMU 8.0".to_owned(), ..key }), None);
+    }
 }

@@ -105,3 +105,44 @@ fn assemble(init: &[u8], modules: &[Module]) -> Vec<u8> {
     archive.file("modules.load", 0o644, list.as_bytes());
     archive.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_guest_is_refused_with_how_to_build_a_static_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(std::env::current_exe().unwrap(), dir.path().join("mvm-guest")).unwrap();
+        let error = find_guest_beside(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("mvm-guest is dynamically linked"), "{error}");
+        assert!(error.contains("scripts/build"), "{error}");
+
+        std::fs::write(dir.path().join("mvm-guest"), "#!/bin/sh\n").unwrap();
+        let error = find_guest_beside(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("no ELF program"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_guest_is_reported_with_the_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = find_guest_beside(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("mvm-guest-static") && error.contains("MVM_GUEST"), "{error}");
+    }
+
+    #[test]
+    fn an_initramfs_lists_modules_in_the_order_of_loading() {
+        let module = |name: &str| Module { name: name.to_owned(), bytes: name.as_bytes().to_vec() };
+        let modules = [module("virtio_ring"), module("virtio"), module("overlay")];
+        let archive = assemble(b"program", &modules);
+        let text = String::from_utf8_lossy(&archive);
+        assert!(text.contains("/modules/virtio_ring.ko\n/modules/virtio.ko\n/modules/overlay.ko\n"));
+        let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("no {name}"));
+        assert!(
+            place("0modules\0") < place("modules/overlay.ko\0"),
+            "directories come before what is in them"
+        );
+        assert!(place("modules/overlay.ko\0") < place("modules/virtio.ko\0"), "files are sorted");
+        assert_eq!(archive, assemble(b"program", &modules), "the same input gives the same bytes");
+    }
+}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A module to load.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// Its name as the kernel knows it (`virtio_rng`).
     pub name: String,
@@ -18,6 +18,7 @@ pub struct Module {
 }
 
 /// The modules of a kernel, in the order of loading, and the files this answer rests on.
+#[derive(Debug)]
 pub struct Collected {
     /// Each after those it depends on.
     pub modules: Vec<Module>,
@@ -35,7 +36,7 @@ const REQUIRED: [&str; 9] = [
     "fuse",
     "virtiofs",
     "overlay",
-    // Of the q35 platform, and of the home disk: last, so that what each boot needs is there first.
+    // Of the q35 platform only.
     "virtio_pci",
 ];
 /// What it uses where the kernel has it. The checksum comes before ext4, which asks for it by request_module, and
@@ -247,5 +248,203 @@ fn strip_signature(module: &mut Vec<u8>) {
     };
     if let Some(end) = rest.len().checked_sub(length) {
         module.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module: an ELF header, the sections `.modinfo` and names of sections.
+    fn module(depends: &str) -> Vec<u8> {
+        let info = format!("license=GPL\0depends={depends}\0name=x\0");
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let names_at = 64 + info.len();
+        let sections_at = (names_at + names.len()).next_multiple_of(8);
+        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        elf.extend([1, 0, 62, 0, 1, 0, 0, 0]);
+        elf.extend([0; 16]);
+        elf.extend((sections_at as u64).to_le_bytes());
+        elf.extend([0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
+        elf.extend(info.as_bytes());
+        elf.extend(names);
+        elf.resize(sections_at, 0);
+        elf.extend([0; 64]);
+        for (name, kind, offset, size) in [(1_u32, 1_u32, 64, info.len()), (10, 3, names_at, names.len())] {
+            elf.extend(name.to_le_bytes());
+            elf.extend(kind.to_le_bytes());
+            elf.extend([0; 16]);
+            elf.extend((offset as u64).to_le_bytes());
+            elf.extend((size as u64).to_le_bytes());
+            elf.extend([0; 24]);
+        }
+        elf
+    }
+
+    struct Host {
+        root: tempfile::TempDir,
+    }
+
+    /// The modules of Debian's cloud kernel 6.1 that matter here, with their dependencies.
+    const CLOUD: [(&str, &str); 14] = [
+        ("virtio/virtio", "virtio_ring"),
+        ("virtio/virtio_ring", ""),
+        ("virtio/virtio_mmio", "virtio,virtio_ring"),
+        ("virtio/virtio_pci", "virtio_pci_modern_dev,virtio,virtio_ring"),
+        ("virtio/virtio_pci_modern_dev", ""),
+        ("net/virtio_net", "net_failover,virtio,virtio_ring"),
+        ("net/net_failover", "failover"),
+        ("net/failover", ""),
+        ("char/virtio_console", "virtio,virtio_ring"),
+        ("char/virtio-rng", "virtio,virtio_ring"),
+        ("block/virtio_blk", "virtio,virtio_ring"),
+        ("fs/fuse", ""),
+        ("fs/virtiofs", "fuse,virtio,virtio_ring"),
+        ("fs/overlay", ""),
+    ];
+
+    impl Host {
+        fn new() -> Self {
+            Self { root: tempfile::tempdir().unwrap() }
+        }
+        fn cloud() -> Self {
+            let host = Self::new();
+            for (path, depends) in CLOUD {
+                host.write(&format!("kernel/{path}.ko"), &module(depends));
+            }
+            host.write("modules.builtin", b"kernel/fs/ext4/ext4.ko\n");
+            host
+        }
+        fn write(&self, path: &str, content: &[u8]) {
+            let path = self.root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        fn remove(&self, path: &str) {
+            std::fs::remove_file(self.root.path().join(path)).unwrap();
+        }
+        fn kernel(&self) -> Kernel {
+            Kernel {
+                image: self.root.path().join("vmlinuz"),
+                release: "6.1.0-test".to_owned(),
+                modules: Some(self.root.path().to_owned()),
+            }
+        }
+        fn names(&self) -> Result<Vec<String>> {
+            collect(&self.kernel()).map(|found| found.modules.into_iter().map(|module| module.name).collect())
+        }
+    }
+
+    fn assert_dependencies_come_first(names: &[String]) {
+        let place = |name: &str| names.iter().position(|other| *other == canonical(name));
+        for (path, depends) in CLOUD {
+            let (_, name) = path.split_once('/').unwrap();
+            let at = place(name).unwrap_or_else(|| panic!("{name} is missing in {names:?}"));
+            for dependency in depends.split(',').filter(|dependency| !dependency.is_empty()) {
+                assert!(place(dependency).unwrap() < at, "{dependency} after {name} in {names:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn modules_of_an_unpacked_package_are_ordered_by_what_they_say_themselves() {
+        let names = Host::cloud().names().unwrap();
+        assert_eq!(names.len(), CLOUD.len(), "each once: {names:?}");
+        assert_dependencies_come_first(&names);
+    }
+
+    #[test]
+    fn modules_of_an_installed_package_are_ordered_by_depmod() {
+        let host = Host::cloud();
+        let dep: String = CLOUD
+            .iter()
+            .map(|(path, depends)| {
+                let file = |name: &str| {
+                    CLOUD.iter().find(|(path, _)| path.ends_with(&format!("/{name}"))).unwrap().0
+                };
+                let depends = depends.split(',').filter(|name| !name.is_empty());
+                let depends: String = depends.map(|name| format!(" kernel/{}.ko", file(name))).collect();
+                format!("kernel/{path}.ko:{depends}\n")
+            })
+            .collect();
+        host.write("modules.dep", dep.as_bytes());
+        assert_dependencies_come_first(&host.names().unwrap());
+    }
+
+    #[test]
+    fn compressed_modules_are_unpacked() {
+        let host = Host::cloud();
+        host.remove("kernel/fs/overlay.ko");
+        let mut xz = Vec::new();
+        lzma_rs::xz_compress(&mut module("").as_slice(), &mut xz).unwrap();
+        host.write("kernel/fs/overlay.ko.xz", &xz);
+        let found = collect(&host.kernel()).unwrap();
+        let overlay = found.modules.iter().find(|found| found.name == "overlay").unwrap();
+        assert_eq!(overlay.bytes, module(""));
+    }
+
+    #[test]
+    fn what_is_built_in_is_not_missing() {
+        let host = Host::cloud();
+        host.remove("kernel/fs/fuse.ko");
+        host.write("modules.builtin", b"kernel/fs/fuse/fuse.ko\n");
+        assert!(!host.names().unwrap().contains(&"fuse".to_owned()));
+    }
+
+    #[test]
+    fn a_missing_module_is_named_with_its_kernel_but_optional_ones_may_be_missing() {
+        let host = Host::cloud();
+        host.remove("kernel/char/virtio-rng.ko");
+        assert!(host.names().is_ok());
+        host.remove("kernel/fs/virtiofs.ko");
+        let error = host.names().unwrap_err().to_string();
+        assert!(error.contains("6.1.0-test") && error.contains("virtiofs"), "{error}");
+        assert!(error.contains("scripts/fetch-kernel"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_dependency_is_named() {
+        let host = Host::cloud();
+        host.remove("kernel/net/failover.ko");
+        let error = host.names().unwrap_err().to_string();
+        assert!(error.contains("net_failover.ko") && error.contains("failover"), "{error}");
+    }
+
+    #[test]
+    fn signatures_go_unless_the_kernel_insists_on_them() {
+        let signed = |module: &[u8]| {
+            let mut signed = module.to_vec();
+            signed.extend([7; 100]);
+            signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 100]);
+            signed.extend(SIGNATURE_MARK);
+            signed
+        };
+        let host = Host::cloud();
+        host.write("kernel/fs/overlay.ko", &signed(&module("")));
+        let overlay = |host: &Host| {
+            let modules = collect(&host.kernel()).unwrap().modules;
+            modules.into_iter().find(|module| module.name == "overlay").unwrap().bytes
+        };
+        assert_eq!(overlay(&host), module(""));
+        host.write("config", b"CONFIG_MODULES=y\nCONFIG_MODULE_SIG_FORCE=y\n");
+        assert_eq!(overlay(&host), signed(&module("")));
+    }
+
+    #[test]
+    fn a_damaged_signature_is_left_alone() {
+        let mut damaged = vec![1, 2, 3, 255, 255, 255, 255];
+        damaged.extend(SIGNATURE_MARK);
+        let before = damaged.clone();
+        strip_signature(&mut damaged);
+        assert_eq!(damaged, before);
+    }
+
+    #[test]
+    fn names_are_told_by_files() {
+        let name = |path: &str| name_of(Path::new(path));
+        assert_eq!(name("kernel/drivers/char/hw_random/virtio-rng.ko.xz").as_deref(), Some("virtio_rng"));
+        assert_eq!(name("a/overlay.ko").as_deref(), Some("overlay"));
+        assert_eq!(name("a/overlay.ko.debug"), None);
+        assert_eq!(name("modules.dep"), None);
     }
 }

@@ -64,3 +64,59 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     let start = setup.checked_add(field(0x248)?)?;
     image.get(start..start.checked_add(field(0x24c)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0; 2 * 512];
+        image[0x1f1] = 1;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+        image[0x248..0x24c].copy_from_slice(&16_u32.to_le_bytes());
+        image[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        image.extend([0; 16]);
+        image.extend(payload);
+        image
+    }
+
+    #[test]
+    fn the_payload_is_where_the_header_says() {
+        assert_eq!(payload(&image(b"kernel")).unwrap(), b"kernel");
+        let mut old = image(b"kernel");
+        old[0x206] = 0x07;
+        assert_eq!(payload(&old), None);
+        let mut beyond = image(b"kernel");
+        beyond[0x24c] = 200;
+        assert_eq!(payload(&beyond), None);
+        assert_eq!(payload(b"short"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_cant_be_entered_boots_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let path = dir.path().join("vmlinuz");
+        for content in [image(b"no kernel"), image(&program), b"no image".to_vec()] {
+            std::fs::write(&path, content).unwrap();
+            let kernel = Kernel { image: path.clone(), release: "6.1".to_owned(), modules: None };
+            let qemu = Qemu::new("/q".into(), "QEMU emulator version 7.2.0").unwrap();
+            for _ in 0..2 {
+                assert_eq!(boot_image(dir.path(), &kernel, Accelerator::Tcg, &qemu).unwrap(), path);
+            }
+        }
+    }
+
+    #[test]
+    fn an_uncompressed_kernel_is_only_for_emulation_by_versions_that_boot_it() {
+        let kernel = Kernel { image: "/gone".into(), release: "6.1".to_owned(), modules: None };
+        let qemu =
+            |version: &str| Qemu::new("/q".into(), &format!("QEMU emulator version {version}")).unwrap();
+        let image =
+            |accelerator, version| boot_image(Path::new("/gone"), &kernel, accelerator, &qemu(version));
+        assert_eq!(image(Accelerator::Kvm, "7.2.0").unwrap(), Path::new("/gone"));
+        assert_eq!(image(Accelerator::Tcg, "10.0.0").unwrap(), Path::new("/gone"));
+        assert!(image(Accelerator::Tcg, "7.2.0").is_err());
+    }
+}

@@ -231,12 +231,12 @@ pub async fn launch(
     })?;
 
     if let Some(manager) = scope::Manager::of(keeper.realm.kind) {
-        let (name, resources) = (spec.name.clone(), spec.resources.clone());
+        let unit = scope::Unit::of_vm(&spec.name, &spec.resources);
         let pids: Vec<i32> = [&vmm, &files].iter().filter_map(|child| child.host_pid).collect();
         // Beside the boot: a limit a few milliseconds late limits all the same.
         tokio::task::spawn_local(async move {
-            if let Err(error) = scope::enter(manager, &name, &resources, &pids).await {
-                tracing::warn!("VM `{name}` is no systemd unit, and limited by process only: {error}");
+            if let Err(error) = scope::enter(manager, &unit, &pids).await {
+                tracing::warn!("{} could not be made; the VM is limited by process only: {error}", unit.name);
             }
         });
     }

@@ -40,6 +40,12 @@ fn fork() -> Result<ForkResult> {
     unsafe { nix::unistd::fork() }.map_err(Error::system("fork the keeper"))
 }
 
+/// The keeper's init, as the host sees it: the keeper's parent (`PPid:` in the host's `/proc`, proc(5)).
+pub fn host_pid_of_init(keeper: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{keeper}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
 /// Process 1: reaps what is orphaned, and ends with the keeper; the kernel then ends the rest.
 fn be_init(keeper: Pid) -> ! {
     // The descriptors are the keeper's; a reader of its stdout must see it end.

@@ -2,9 +2,10 @@
 
 use super::protocol::{Event, Request, RunningVm};
 use super::vm::{self, End, Handle, Progress};
-use super::{announce, network::Network};
+use super::{announce, namespaces, network::Network};
 use crate::client::{read_frame, write_frame};
 use crate::realm::Realm;
+use crate::sandbox::scope;
 use crate::store::Store;
 use crate::{Error, Result};
 use mvm_spec::VmName;
@@ -76,6 +77,7 @@ async fn serve(realm: Realm, host_pid: i32) -> Result<()> {
         host_pid,
     });
     announce()?;
+    tokio::task::spawn_local(become_unit(keeper.clone()));
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::system("handle SIGTERM"))?;
     let mut idle_limit = FIRST_CLIENT;
     loop {
@@ -105,6 +107,22 @@ async fn serve(realm: Realm, host_pid: i32) -> Result<()> {
     let _ = std::fs::remove_file(socket);
     keeper.network.end().await;
     Ok(())
+}
+
+/// Where systemd runs, the keeper leaves the unit of whoever started it, which may end before the VMs do.
+async fn become_unit(keeper: Rc<Keeper>) {
+    let Some(manager) = scope::Manager::of(keeper.realm.kind) else { return };
+    let init = namespaces::host_pid_of_init(keeper.host_pid);
+    let pids: Vec<i32> = init.into_iter().chain([keeper.host_pid]).collect();
+    let id = keeper.realm.run_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let unit = scope::Unit {
+        name: format!("mvm-keeper-{id}.scope"),
+        description: "keeper of microVMs".to_owned(),
+        limits: None,
+    };
+    if let Err(error) = scope::enter(manager, &unit, &pids).await {
+        tracing::warn!("the keeper stays in the unit that started it: {error}");
+    }
 }
 
 /// Binds under a temporary name, so that the socket's name always leads to a listening one.

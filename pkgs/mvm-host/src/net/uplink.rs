@@ -69,7 +69,11 @@ pub struct Uplink {
 pub fn arguments(namespace: &Path) -> Vec<std::ffi::OsString> {
     let (address, prefix) = (ADDRESS.address.to_string(), ADDRESS.prefix.to_string());
     let (gateway, resolver, mtu) = (GATEWAY.to_string(), RESOLVER.to_string(), MTU.to_string());
+    // Where all ids are mapped pasta takes itself for the host's root, and would become `nobody`, who may not enter the
+    // namespace. It gives up its capabilities, and sees an empty file system, all the same.
+    let root: &[&str] = if nix::unistd::geteuid().is_root() { &["--runas", "0:0"] } else { &[] };
     let options = [
+        root,
         &["--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-netns-quit"][..],
         &["--ns-ifname", INTERFACE, "--interface", "lo", "--mac-addr", MAC, "--mtu", &mtu],
         &["--address", &address, "--netmask", &prefix, "--gateway", &gateway],
@@ -85,14 +89,10 @@ pub fn arguments(namespace: &Path) -> Vec<std::ffi::OsString> {
 }
 
 /// Where to pin the namespace of a realm with the runtime directory `run_dir`: where AppArmor's profile of pasta in
-/// Debian 12 lets it look, if there is such a place, else in `run_dir`. For root, where everybody may look: pasta
-/// becomes `nobody` first.
+/// Debian 12 lets it look, if there is such a place, else in `run_dir`.
 pub fn namespace_file(run_dir: &Path) -> PathBuf {
     let uid = nix::unistd::getuid();
     let id = run_dir.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
-    if uid.is_root() {
-        return PathBuf::from(format!("/run/microvm-dev-{id}.netns"));
-    }
     let dir = PathBuf::from(format!("/run/user/{uid}"));
     if nix::unistd::access(&dir, nix::unistd::AccessFlags::W_OK).is_ok() {
         dir.join("netns").join(format!("microvm-dev-{id}"))

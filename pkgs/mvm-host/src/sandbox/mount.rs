@@ -72,7 +72,15 @@ impl Detached {
                 MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
             )
         };
-        new().map(Self).map_err(Error::system("mount the project's overlay"))
+        new().map(Self).map_err(|errno| match errno {
+            // What overlayfs answers, with the reason in the kernel's log only.
+            rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP => Error::Failed(
+                "the state directory's file system can't hold the changes of an overlay (overlayfs itself, as in a \
+                 container, NFS and some others can't); set MVM_STATE_DIR to a directory on ext4, xfs, btrfs or tmpfs"
+                    .to_owned(),
+            ),
+            errno => Error::System { action: "mount the project's overlay".to_owned(), source: errno.into() },
+        })
     }
 
     /// Puts the mount at `place`, which must exist and be of its kind (directory or file).

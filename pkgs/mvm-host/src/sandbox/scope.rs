@@ -48,15 +48,49 @@ impl Manager {
     }
 }
 
-/// The unit of VM `name`.
-pub fn unit(name: &VmName) -> String {
-    format!("mvm-{name}.scope")
+/// A unit to make of running processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, ending in `.scope`.
+    pub name: String,
+    /// What it is, for `systemctl status`.
+    pub description: String,
+    /// What the processes may use together; all there is, if not given.
+    pub limits: Option<Resources>,
 }
 
-/// Arguments of busctl(1) that put the processes `pids` (as the host numbers them) into the VM's unit.
-pub fn arguments(manager: Manager, name: &VmName, resources: &Resources, pids: &[i32]) -> Vec<String> {
-    let memory = (resources.mem_mib << 20) + MEMORY_BESIDE;
-    let cpu = u64::from(resources.vcpu) * 1_000_000 + CPU_BESIDE;
+impl Unit {
+    /// The unit of VM `name`.
+    pub fn of_vm(name: &VmName, resources: &Resources) -> Self {
+        Self {
+            name: format!("mvm-{name}.scope"),
+            description: format!("microVM {name}"),
+            limits: Some(resources.clone()),
+        }
+    }
+}
+
+/// Arguments of busctl(1) that put the processes `pids` (as the host numbers them) into `unit`.
+pub fn arguments(manager: Manager, unit: &Unit, pids: &[i32]) -> Vec<String> {
+    // Properties: each a name, the signature of its value, and the value.
+    let mut properties = vec![
+        vec!["Description".to_owned(), "s".to_owned(), unit.description.clone()],
+        vec!["CollectMode".to_owned(), "s".to_owned(), "inactive-or-failed".to_owned()],
+    ];
+    if let Some(limits) = &unit.limits {
+        for (name, value) in [
+            ("MemoryMax", (limits.mem_mib << 20) + MEMORY_BESIDE),
+            ("CPUQuotaPerSecUSec", u64::from(limits.vcpu) * 1_000_000 + CPU_BESIDE),
+            ("TasksMax", TASKS),
+        ] {
+            properties.push(vec![name.to_owned(), "t".to_owned(), value.to_string()]);
+        }
+    }
+    let numbers = pids.iter().map(i32::to_string);
+    properties.push(
+        ["PIDs".to_owned(), "au".to_owned(), pids.len().to_string()].into_iter().chain(numbers).collect(),
+    );
+
     let mut arguments: Vec<String> = [
         manager.option(),
         "--quiet",
@@ -66,41 +100,22 @@ pub fn arguments(manager: Manager, name: &VmName, resources: &Resources, pids: &
         "org.freedesktop.systemd1.Manager",
         "StartTransientUnit",
         "ssa(sv)a(sa(sv))",
-        &unit(name),
+        &unit.name,
         "fail",
-        // Six properties, each a name, the signature of its value, and the value.
-        "6",
-        "Description",
-        "s",
-        &format!("microVM {name}"),
-        "CollectMode",
-        "s",
-        "inactive-or-failed",
-        "MemoryMax",
-        "t",
-        &memory.to_string(),
-        "CPUQuotaPerSecUSec",
-        "t",
-        &cpu.to_string(),
-        "TasksMax",
-        "t",
-        &TASKS.to_string(),
-        "PIDs",
-        "au",
-        &pids.len().to_string(),
+        &properties.len().to_string(),
     ]
     .map(str::to_owned)
     .into();
-    arguments.extend(pids.iter().map(i32::to_string));
+    arguments.extend(properties.into_iter().flatten());
     // No auxiliary units.
     arguments.push("0".to_owned());
     arguments
 }
 
-/// Puts the processes into the VM's unit; an error says what systemd said.
-pub async fn enter(manager: Manager, name: &VmName, resources: &Resources, pids: &[i32]) -> Result<(), String> {
+/// Puts the processes into `unit`; an error says what systemd said.
+pub async fn enter(manager: Manager, unit: &Unit, pids: &[i32]) -> Result<(), String> {
     let output = tokio::process::Command::new("busctl")
-        .args(arguments(manager, name, resources, pids))
+        .args(arguments(manager, unit, pids))
         .stdin(Stdio::null())
         .output()
         .await
@@ -118,11 +133,20 @@ mod tests {
     #[test]
     fn a_unit_has_the_limits_of_its_vm() {
         let name = VmName::new("shop").unwrap();
-        let arguments = arguments(Manager::User, &name, &Resources { vcpu: 2, mem_mib: 512 }, &[10, 11]);
-        let line = arguments.join(" ");
+        let unit = Unit::of_vm(&name, &Resources { vcpu: 2, mem_mib: 512 });
+        let line = arguments(Manager::User, &unit, &[10, 11]).join(" ");
         assert!(line.starts_with("--user --quiet call org.freedesktop.systemd1 "), "{line}");
-        assert!(line.contains("mvm-shop.scope fail 6 Description s"), "{line}");
-        assert!(line.contains("MemoryMax t 1610612736 CPUQuotaPerSecUSec t 3000000 TasksMax t 512"), "{line}");
+        assert!(line.contains("mvm-shop.scope fail 6 Description s microVM shop CollectMode s"), "{line}");
+        assert!(
+            line.contains("MemoryMax t 1610612736 CPUQuotaPerSecUSec t 3000000 TasksMax t 512"),
+            "{line}"
+        );
         assert!(line.ends_with("PIDs au 2 10 11 0"), "{line}");
+        let keeper = Unit { name: "k.scope".to_owned(), description: "k".to_owned(), limits: None };
+        let line = arguments(Manager::System, &keeper, &[7]).join(" ");
+        assert!(
+            line.ends_with("k.scope fail 3 Description s k CollectMode s inactive-or-failed PIDs au 1 7 0"),
+            "{line}"
+        );
     }
 }

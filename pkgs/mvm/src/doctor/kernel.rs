@@ -2,6 +2,10 @@
 
 use super::{Check, find_program};
 use crate::context::Context;
+use mvm_host::boot;
+use mvm_host::boot::accel::{Accelerator, Detected};
+use mvm_host::realm::Accel;
+use mvm_host::vmm::qemu::Qemu;
 use rustix::fs::Access;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -62,33 +66,50 @@ pub fn tun(_: &Context) -> Check {
     if rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok() {
         Check::ok(NAME, "usable")
     } else if path.exists() {
-        Check::warn(NAME, "not allowed to you: VMs run with --no-network only", "as root: chmod 0666 /dev/net/tun")
+        Check::warn(
+            NAME,
+            "not allowed to you: VMs run with --no-network only",
+            "as root: chmod 0666 /dev/net/tun",
+        )
     } else {
         Check::warn(NAME, "missing: VMs run with --no-network only", "as root: modprobe tun")
     }
 }
 
-/// Hardware virtualisation.
-pub fn kvm(context: &Context) -> Check {
-    const NAME: &str = "/dev/kvm";
-    use mvm_host::realm::Accel;
-    let path = Path::new(NAME);
-    let slow = "VMs are emulated: everything works, at a fraction of the speed";
-    if context.realm.config.accel == Accel::Tcg {
-        return Check::ok(NAME, "not used: emulation is set (MVM_ACCEL or `accel` in config.toml)");
-    }
-    if rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok() {
-        // That it opens does not mean that a guest runs; the first start tries, and remembers.
-        Check::ok(NAME, "opens; the first start tries whether a guest runs, and emulates it otherwise")
-    } else if path.exists() {
-        Check::warn(NAME, format!("not allowed to you. {slow}"), "as root: usermod -aG kvm YOU, and log in anew")
-    } else {
-        Check::warn(
+/// Hardware virtualisation: what the next start will use. Boots a guest if that was not tried yet.
+pub fn acceleration(context: &Context) -> Check {
+    const NAME: &str = "acceleration";
+    let realm = &context.realm;
+    let detected = || {
+        let kernel = boot::kernel::find(realm.config.kernel.as_deref(), &realm.cache_dir)?;
+        let guest = boot::initramfs::find_guest()?;
+        let initramfs = boot::initramfs::ensure(&realm.cache_dir, &kernel, &guest)?;
+        let qemu = Qemu::find_cached(&realm.cache_dir)?;
+        boot::accel::detect(realm.config.accel, &realm.cache_dir, &kernel, &initramfs, &qemu)
+    };
+    match detected() {
+        Ok(Detected { accelerator: Accelerator::Kvm, reason }) => Check::ok(NAME, format!("KVM: {reason}")),
+        Ok(Detected { reason, .. }) if realm.config.accel == Accel::Tcg => {
+            Check::ok(NAME, format!("emulation: {reason}"))
+        }
+        Ok(Detected { reason, .. }) => Check::warn(
             NAME,
-            format!("missing. {slow}"),
-            "turn virtualisation on in the firmware, or nested virtualisation in the cloud's settings; as root: modprobe \
-             kvm_intel or kvm_amd",
-        )
+            format!("emulation, at a fraction of the speed: {reason}"),
+            kvm_advice(Path::new("/dev/kvm")),
+        ),
+        Err(error) => Check::fail(NAME, error.to_string(), "mend what failed above, or set MVM_ACCEL=auto"),
+    }
+}
+
+/// What there is to do about KVM.
+fn kvm_advice(device: &Path) -> &'static str {
+    if !device.exists() {
+        "turn virtualisation on in the firmware, or nested virtualisation in the cloud's settings; as root: modprobe \
+         kvm_intel or kvm_amd"
+    } else if rustix::fs::access(device, Access::READ_OK | Access::WRITE_OK).is_err() {
+        "as root: usermod -aG kvm YOU, and log in anew"
+    } else {
+        "nothing, if this host is itself a virtual machine without nested virtualisation"
     }
 }
 

@@ -60,7 +60,7 @@ const CHECKS: &[fn(&Context) -> Check] = &[
     kernel::namespaces,
     kernel::overlay,
     kernel::tun,
-    kernel::kvm,
+    kernel::acceleration,
     kernel::limits,
     realm::state,
     realm::memory,

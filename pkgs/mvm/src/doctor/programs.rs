@@ -2,28 +2,19 @@
 
 use super::{Check, find_program};
 use crate::context::Context;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use mvm_host::vmm::Vmm;
+use mvm_host::vmm::qemu::Qemu;
 
-/// QEMU, and its version.
-pub fn qemu(_: &Context) -> Check {
+/// QEMU: found, and new enough.
+pub fn qemu(context: &Context) -> Check {
     const NAME: &str = "QEMU";
-    let program = format!("qemu-system-{}", std::env::consts::ARCH);
-    let install = "install it: apt install qemu-system-x86 (Debian), dnf install qemu-system-x86-core (Fedora)";
-    let Some(path) = find_program(&program) else {
-        return Check::fail(NAME, format!("{program} is not installed"), install);
-    };
-    match first_line(&path, &["--version"]) {
-        Some(line) => {
-            let version = line.split_whitespace().nth(3).unwrap_or(&line).to_owned();
-            let finding = format!("{} {version}", path.display());
-            // virtiofs without a migration blocker of its own, and -M microvm with ACPI, are older; 6 is what is tried.
-            match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
-                Some(major) if major < 6 => Check::warn(NAME, finding, "QEMU before 6.0 is not tried; update it"),
-                _ => Check::ok(NAME, finding),
-            }
-        }
-        None => Check::fail(NAME, format!("{} does not run", path.display()), install),
+    match Qemu::find_cached(&context.realm.cache_dir).and_then(|qemu| Ok((qemu.version()?, qemu))) {
+        Ok((version, qemu)) => Check::ok(NAME, format!("{} {version}", qemu.program().display())),
+        Err(error) => Check::fail(
+            NAME,
+            error.to_string(),
+            "apt install qemu-system-x86 (Debian), dnf install qemu-system-x86-core (Fedora)",
+        ),
     }
 }
 
@@ -47,11 +38,4 @@ fn present(name: &'static str, program: &str, advice: &str) -> Check {
         Some(path) => Check::ok(name, path.display().to_string()),
         None => Check::warn(name, format!("{program} is not installed"), advice),
     }
-}
-
-/// The first line that a program prints; `None` if it fails.
-fn first_line(program: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    output.status.success().then(|| text.lines().next().unwrap_or_default().to_owned())
 }

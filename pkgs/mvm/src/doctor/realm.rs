@@ -11,13 +11,25 @@ pub fn state(context: &Context) -> Check {
     const NAME: &str = "state directory";
     let dir = &context.realm.state_dir;
     if let Err(error) = context.realm.create_dirs() {
-        return Check::fail(NAME, error.to_string(), "set MVM_STATE_DIR, MVM_CACHE_DIR or MVM_RUNTIME_DIR to others");
+        return Check::fail(
+            NAME,
+            error.to_string(),
+            "set MVM_STATE_DIR, MVM_CACHE_DIR or MVM_RUNTIME_DIR to others",
+        );
     }
     if rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err() {
-        return Check::fail(NAME, format!("{} is not writable", dir.display()), "set MVM_STATE_DIR to another");
+        return Check::fail(
+            NAME,
+            format!("{} is not writable", dir.display()),
+            "set MVM_STATE_DIR to another",
+        );
     }
     let Ok(system) = rustix::fs::statvfs(dir) else {
-        return Check::warn(NAME, format!("{} can't be examined", dir.display()), "set MVM_STATE_DIR to another");
+        return Check::warn(
+            NAME,
+            format!("{} can't be examined", dir.display()),
+            "set MVM_STATE_DIR to another",
+        );
     };
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let kind = rustix::fs::statfs(dir).map_or("unknown", |fs| file_system(fs.f_type));
@@ -61,7 +73,7 @@ pub fn keeper(context: &Context) -> Check {
     match block_on(async { Ok(client::status(&context.realm).await?) }) {
         Ok(vms) if vms.is_empty() => Check::ok(NAME, "no VM runs; it starts with the first"),
         Ok(vms) => Check::ok(NAME, format!("{} in its care", count(vms.len() as u64, "VM"))),
-        Err(error) => Check::fail(NAME, format!("{error:#}"), format!("{} may say why", log.display())),
+        Err(error) => Check::fail(NAME, crate::exit::chain(&error), format!("{} may say why", log.display())),
     }
 }
 

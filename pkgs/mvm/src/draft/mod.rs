@@ -100,11 +100,7 @@ pub fn named(mut spec: VmSpec, name: VmName, realm: &Realm) -> anyhow::Result<Vm
     spec.network = spec.network.map(|_| network(&name, realm));
     spec.name = name;
     let violations = spec.violations();
-    if violations.is_empty() {
-        Ok(spec)
-    } else {
-        Err(mvm_spec::SpecError::Invalid(violations).into())
-    }
+    if violations.is_empty() { Ok(spec) } else { Err(mvm_spec::SpecError::Invalid(violations).into()) }
 }
 
 /// The network of VM `name`. The address is the store's to give, under its lock; until then the subnet's first but one

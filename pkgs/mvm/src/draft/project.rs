@@ -74,9 +74,8 @@ fn check(
             state_dir.display()
         );
     }
-    let warning = is_home.then(|| {
-        format!("{shown} is your home: the VM sees everything in it, keys and passwords included")
-    });
+    let warning = is_home
+        .then(|| format!("{shown} is your home: the VM sees everything in it, keys and passwords included"));
     Ok(Found { path: path.to_owned(), warning })
 }
 

@@ -26,11 +26,7 @@ fn quoted(word: &OsStr) -> anyhow::Result<Vec<u8>> {
     let bytes = word.as_bytes();
     let quoted = shlex::bytes::try_quote(bytes)
         .with_context(|| format!("the argument {word:?} has a NUL character, which no argument can have"))?;
-    if quoted.as_ref() == bytes {
-        Ok([b"'", bytes, b"'"].concat())
-    } else {
-        Ok(quoted.into_owned())
-    }
+    if quoted.as_ref() == bytes { Ok([b"'", bytes, b"'"].concat()) } else { Ok(quoted.into_owned()) }
 }
 
 #[cfg(test)]
@@ -65,7 +61,8 @@ mod tests {
 
     #[test]
     fn what_the_shell_could_take_for_its_own_is_quoted() {
-        let tricky = ["", "if", "a b", "$HOME", "`id`", "!", "~", "*", "'", "\"", "\\", "\n", "a=b", "-n", "{", "ä"];
+        let tricky =
+            ["", "if", "a b", "$HOME", "`id`", "!", "~", "*", "'", "\"", "\\", "\n", "a=b", "-n", "{", "ä"];
         let argv: Vec<OsString> = tricky.iter().map(OsString::from).collect();
         let expected: Vec<u8> = tricky.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
         assert_eq!(through_sh(&argv), expected);

@@ -17,7 +17,8 @@ use russh::keys::{PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 /// The key exchanges to offer. The connection never leaves this host, so the cheapest safe one is the best.
 const KEX: &[kex::Name] = &[
@@ -28,6 +29,9 @@ const KEX: &[kex::Name] = &[
 ];
 /// The ciphers to offer; what is cheapest to an emulated processor comes first.
 const CIPHERS: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_128_GCM, cipher::AES_256_GCM];
+
+/// Bytes that a VM may send to a channel before it hears that they were taken.
+const WINDOW: u32 = 2 * 1024 * 1024;
 
 /// As whom to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +56,13 @@ pub async fn connect(context: &Context, name: &VmName, login: Login) -> anyhow::
         Login::User => spec.user.name.as_str(),
         Login::Root => "root",
     };
+    let begun = Instant::now();
     let stream = mvm_host::client::ssh(&context.realm, name).await?;
-    log_in(stream, &context.store.paths(name), user, name).await
+    context.progress.took("connection to the VM", begun.elapsed());
+    let begun = Instant::now();
+    let handle = log_in(stream, &context.store.paths(name), user, name).await?;
+    context.progress.took("SSH key exchange and login", begun.elapsed());
+    Ok(handle)
 }
 
 /// Speaks SSH on `stream` and logs in as `user`.
@@ -72,15 +81,19 @@ pub async fn log_in(
     let key = russh::keys::load_secret_key(&user_key, None)
         .with_context(|| format!("can't use the key {}", user_key.display()))?;
     let config = Config {
-        preferred: Preferred { kex: Cow::Borrowed(KEX), cipher: Cow::Borrowed(CIPHERS), ..Preferred::DEFAULT },
+        preferred: Preferred {
+            kex: Cow::Borrowed(KEX),
+            cipher: Cow::Borrowed(CIPHERS),
+            ..Preferred::DEFAULT
+        },
         // Few large packets cost an emulated guest less than many small ones.
-        window_size: 4 * 1024 * 1024,
+        window_size: WINDOW,
         maximum_packet_size: 65_535,
         // What waits here is what a slow reader of our output lets pile up: 16 packets are at most 1 MiB.
         channel_buffer_size: 16,
         ..Config::default()
     };
-    let mut handle = russh::client::connect_stream(Arc::new(config), stream, Pinned { key: pinned })
+    let mut handle = russh::client::connect_stream(Arc::new(config), eager(stream), Pinned { key: pinned })
         .await
         .map_err(|error| match error {
             russh::Error::UnknownKey => anyhow::anyhow!(
@@ -98,6 +111,24 @@ pub async fn log_in(
         bail!("VM `{name}` refused the login of `{user}`; `mvm logs {name}` may say why");
     }
     Ok(handle)
+}
+
+/// `stream`, read from even while it is written to.
+///
+/// russh reads nothing while it waits to write. With two such ends, each would wait for the other to read, once both have
+/// much to say. A peer that honours the window sends no more than fits here; of one that does not, no more is taken.
+fn eager<S>(stream: S) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut incoming, outgoing) = tokio::io::split(stream);
+    let (drained, mut filled) = tokio::io::simplex(2 * WINDOW as usize);
+    tokio::spawn(async move {
+        // An error ends the stream, which russh notices.
+        let _ = tokio::io::copy(&mut incoming, &mut filled).await;
+        let _ = filled.shutdown().await;
+    });
+    tokio::io::join(drained, outgoing)
 }
 
 /// Accepts one host key.

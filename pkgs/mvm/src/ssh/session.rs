@@ -1,8 +1,8 @@
 //! One command, or one shell, in a VM: its streams, its terminal, its signals, its end.
 
+use super::Pinned;
 use super::signals::{Arrived, Endings, from_ssh, to_ssh};
 use super::terminal::{self, RawMode};
-use super::Pinned;
 use crate::exit::{Exit, OutputClosed};
 use anyhow::{Context as _, bail};
 use russh::ChannelMsg;
@@ -49,9 +49,7 @@ pub struct Streams<I, O, E> {
 }
 
 /// This process' own standard streams, without standard input if `input` is false.
-pub fn standard_streams(
-    input: bool,
-) -> Streams<tokio::io::Stdin, tokio::io::Stdout, tokio::io::Stderr> {
+pub fn standard_streams(input: bool) -> Streams<tokio::io::Stdin, tokio::io::Stdout, tokio::io::Stderr> {
     Streams { stdin: input.then(tokio::io::stdin), stdout: tokio::io::stdout(), stderr: tokio::io::stderr() }
 }
 
@@ -75,7 +73,13 @@ where
     let raw = request(&outgoing, plan).await?;
     // Its own task: output must flow while input waits, and the other way round.
     let outgoing = std::sync::Arc::new(outgoing);
-    let input = streams.stdin.map(|stdin| tokio::spawn(forward(stdin, outgoing.clone())));
+    let input = match streams.stdin {
+        Some(stdin) => Some(tokio::spawn(forward(stdin, outgoing.clone()))),
+        None => {
+            outgoing.eof().await.context("the connection to the VM broke off")?;
+            None
+        }
+    };
     let mut resized = signal(SignalKind::window_change()).context("can't handle signals")?;
     let (mut stdout, mut stderr) = (streams.stdout, streams.stderr);
     let mut exit = None;
@@ -141,10 +145,7 @@ where
 
 /// Asks for the terminal, the variables and the command in one go. Only the command's request is answered, and the
 /// answer is awaited with everything else that comes.
-async fn request(
-    outgoing: &russh::ChannelWriteHalf<Msg>,
-    plan: &Plan,
-) -> anyhow::Result<Option<RawMode>> {
+async fn request(outgoing: &russh::ChannelWriteHalf<Msg>, plan: &Plan) -> anyhow::Result<Option<RawMode>> {
     let lost = "the connection to the VM broke off";
     let mut raw = None;
     if plan.terminal {
@@ -169,10 +170,7 @@ async fn request(
 }
 
 /// Sends `stdin` until it ends, then its end.
-async fn forward(
-    mut stdin: impl AsyncRead + Unpin,
-    outgoing: std::sync::Arc<russh::ChannelWriteHalf<Msg>>,
-) {
+async fn forward(mut stdin: impl AsyncRead + Unpin, outgoing: std::sync::Arc<russh::ChannelWriteHalf<Msg>>) {
     let mut buffer = vec![0; CHUNK];
     loop {
         match stdin.read(&mut buffer).await {

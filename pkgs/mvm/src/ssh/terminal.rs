@@ -1,7 +1,7 @@
 //! The local terminal: its size, its special characters, and raw mode that never outlives the session.
 
-use rustix::termios::{self, OptionalActions, SpecialCodeIndex, Termios};
 use russh::Pty;
+use rustix::termios::{self, OptionalActions, SpecialCodeIndex, Termios};
 use std::sync::Mutex;
 
 /// Rows and columns, and pixels where the terminal knows them.

@@ -120,9 +120,14 @@ mod tests {
     #[test]
     fn one_side_is_here_and_the_other_there() {
         let plan = |sources: &[&str], destination: &str| {
-            plan(sources.iter().map(|source| place(OsStr::new(source))).collect(), place(OsStr::new(destination)))
+            plan(
+                sources.iter().map(|source| place(OsStr::new(source))).collect(),
+                place(OsStr::new(destination)),
+            )
         };
-        assert!(matches!(plan(&["a", "b"], "web:x").unwrap(), Plan::Into { sources, .. } if sources.len() == 2));
+        assert!(
+            matches!(plan(&["a", "b"], "web:x").unwrap(), Plan::Into { sources, .. } if sources.len() == 2)
+        );
         assert!(matches!(plan(&["web:a"], ".").unwrap(), Plan::OutOf { .. }));
         for (sources, destination) in
             [(&["a"][..], "b"), (&["web:a"], "api:b"), (&["web:a", "api:b"], "x"), (&["web:a", "b"], "x")]
@@ -133,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_content_of_a_directory_has_no_name_of_its_own() {
-        for (path, name) in [("a", Some("a")), ("/x/a/", Some("a")), ("a/..", None), ("a/.", None), (".", None), ("/", None)]
+        for (path, name) in
+            [("a", Some("a")), ("/x/a/", Some("a")), ("a/..", None), ("a/.", None), (".", None), ("/", None)]
         {
             assert_eq!(own_name(Path::new(path)), name.map(OsStr::new), "{path}");
         }

@@ -49,28 +49,42 @@ impl Destination {
     }
 
     /// The place of an entry, relative to `root`; `None` for `root` itself. Refuses names that lead elsewhere.
-    fn place(&self, entry: &Path) -> anyhow::Result<Option<PathBuf>> {
+    fn place(&self, entry: &Path, naming: Naming) -> anyhow::Result<Option<PathBuf>> {
         let mut parts = Vec::new();
         for component in entry.components() {
             match component {
                 Component::Normal(part) => parts.push(part),
                 Component::CurDir => {}
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                    bail!("the VM sent the name {entry:?}, which leads out of the destination; nothing more is copied")
+                    bail!(
+                        "the VM sent the name {entry:?}, which leads out of the destination; nothing more is copied"
+                    )
                 }
             }
         }
-        let mut place = PathBuf::new();
-        match &self.name {
-            Some(name) => {
-                place.push(name);
-                place.extend(parts.iter().skip(1));
-            }
-            // The content of `.` comes as `./a` or as `DIR/a`, with DIR the directory's name, which is left out.
-            None if entry.starts_with(".") => place.extend(&parts),
-            None => place.extend(parts.iter().skip(1)),
-        }
+        let own = match naming {
+            Naming::UnderOwnName => 1,
+            Naming::Bare => 0,
+        };
+        let mut place = self.name.clone().unwrap_or_default();
+        place.extend(parts.iter().skip(own));
         Ok((!place.as_os_str().is_empty()).then_some(place))
+    }
+}
+
+/// How a stream names its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// Each name begins with that of what is copied: `dist`, `dist/a`.
+    UnderOwnName,
+    /// What is copied has no name of its own, as `.` has none: `./`, `a`.
+    Bare,
+}
+
+impl Naming {
+    /// The first entry is what is copied.
+    fn of_first(name: &Path) -> Self {
+        if name.components().all(|part| part == Component::CurDir) { Self::Bare } else { Self::UnderOwnName }
     }
 }
 
@@ -92,6 +106,7 @@ pub fn unpack(
     let mut unpacked = Unpacked::default();
     // Modes and times of directories come last: writing into them changes their times, and may need their write bit.
     let mut directories: Vec<(PathBuf, u32, u64)> = Vec::new();
+    let mut naming = None;
     let mut archive = Archive::new(input);
     for entry in archive.entries().context("can't read what the VM sent")? {
         let mut entry = entry.context("what the VM sent ends early or is no tar stream")?;
@@ -99,7 +114,8 @@ pub fn unpack(
         if name.as_os_str().len() > PATH_MAX {
             bail!("the VM sent a name of {} bytes; at most {PATH_MAX} are possible", name.as_os_str().len());
         }
-        let place = destination.place(&name)?;
+        let naming = *naming.get_or_insert_with(|| Naming::of_first(&name));
+        let place = destination.place(&name, naming)?;
         let kind = entry.header().entry_type();
         let (mode, mtime) = facts(&entry)?;
         let Some(place) = place else {
@@ -127,7 +143,9 @@ pub fn unpack(
             }
             EntryType::Link => {
                 let target = entry.link_name().with_context(failed)?.context("a link without a target")?;
-                let Some(target) = destination.place(&target)? else { bail!("a hard link to a directory") };
+                let Some(target) = destination.place(&target, naming)? else {
+                    bail!("a hard link to a directory")
+                };
                 check_parents(&destination.root, &target)?;
                 let target = destination.root.join(target);
                 // linkat(2) does not follow, so a symbolic link is linked as itself and leads nowhere new.
@@ -307,10 +325,8 @@ mod tests {
         // A link in the place of a file is replaced, not followed.
         let victim = outside.path().join("victim");
         fs::write(&victim, "mine").unwrap();
-        let bytes = stream(&[
-            ("f", EntryType::Symlink, victim.to_str().unwrap()),
-            ("f", EntryType::Regular, "evil"),
-        ]);
+        let bytes =
+            stream(&[("f", EntryType::Symlink, victim.to_str().unwrap()), ("f", EntryType::Regular, "evil")]);
         unpack(&bytes[..], &into(dir.path(), "f"), None).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
         assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"evil");
@@ -353,8 +369,14 @@ mod tests {
         assert_eq!(content, Destination { root: root.join("content"), name: None });
         let bytes = stream(&[("x", EntryType::Directory, ""), ("x/f", EntryType::Regular, "1")]);
         unpack(&bytes[..], &content, None).unwrap();
-        let bytes = stream(&[("./", EntryType::Directory, ""), ("./g", EntryType::Regular, "1")]);
+        let bytes = stream(&[
+            ("./", EntryType::Directory, ""),
+            ("g", EntryType::Regular, "1"),
+            ("./h", EntryType::Regular, "1"),
+        ]);
         unpack(&bytes[..], &content, None).unwrap();
-        assert!(root.join("content/f").exists() && root.join("content/g").exists());
+        for file in ["f", "g", "h"] {
+            assert!(root.join("content").join(file).exists(), "{file}");
+        }
     }
 }

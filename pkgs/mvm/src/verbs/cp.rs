@@ -122,7 +122,11 @@ fn send(
         ("d", sources) => sources.iter().map(|source| Item::own(source)).collect::<Vec<_>>(),
         (_, [source]) => {
             if word.trim() == "f" && source.is_dir() {
-                bail!("{} is no directory in the VM, and {} is one here", destination.display(), source.display());
+                bail!(
+                    "{} is no directory in the VM, and {} is one here",
+                    destination.display(),
+                    source.display()
+                );
             }
             let Some(name) = destination.file_name() else {
                 bail!("{} can't be made in the VM", destination.display());

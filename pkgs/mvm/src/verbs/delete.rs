@@ -13,11 +13,14 @@ use std::time::Duration;
 ///
 /// On a terminal it asks before changes to the project's copy, or a home disk, are lost.
 #[derive(clap::Args)]
-#[command(visible_alias = "rm", after_help = "Examples:
+#[command(
+    visible_alias = "rm",
+    after_help = "Examples:
   mvm delete web
   mvm delete ci-1 ci-2 ci-3 --yes
   mvm delete web --force              also a running one, or one whose files are damaged
-  mvm list -q | xargs mvm delete --force")]
+  mvm list -q | xargs mvm delete --force"
+)]
 pub struct Args {
     /// The VMs.
     #[arg(required = true, value_parser = crate::target::parse_name, add = crate::complete::vm_names())]

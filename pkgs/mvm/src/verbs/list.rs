@@ -15,10 +15,13 @@ use std::path::PathBuf;
 
 /// Lists the VMs.
 #[derive(clap::Args)]
-#[command(visible_alias = "ls", after_help = "Examples:
+#[command(
+    visible_alias = "ls",
+    after_help = "Examples:
   mvm list
   mvm list -q                         names only
-  mvm list --json | jq '.[] | select(.status == \"running\")'")]
+  mvm list --json | jq '.[] | select(.status == \"running\")'"
+)]
 pub struct Args {
     /// Print JSON: an array of objects.
     #[arg(long, conflicts_with = "quiet")]
@@ -131,7 +134,10 @@ impl Args {
         } else {
             let header = ["NAME", "STATUS", "PROJECT", "ADDRESS", "CPU", "MEM", "UPTIME"];
             let home = std::env::var("HOME").ok();
-            output::print(output::table(&header, rows.iter().map(|row| cells(row, home.as_deref())).collect()))?;
+            output::print(output::table(
+                &header,
+                rows.iter().map(|row| cells(row, home.as_deref())).collect(),
+            ))?;
             for row in &rows {
                 if let (Status::Damaged, Some(problem)) = (row.status, &row.problem) {
                     context.progress.warn(&format!("{problem}; mvm delete --force {} removes it", row.name));
@@ -142,12 +148,7 @@ impl Args {
     }
 }
 
-fn row(
-    name: VmName,
-    vm: &Result<StoredVm, mvm_host::Error>,
-    running: Option<&RunningVm>,
-    now: u64,
-) -> Row {
+fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&RunningVm>, now: u64) -> Row {
     let status = Status::of(vm.as_ref(), running);
     let uptime_seconds = running.map(|running| now.saturating_sub(running.started_at));
     match vm {

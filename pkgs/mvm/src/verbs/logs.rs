@@ -54,9 +54,8 @@ impl Args {
         let mut buffer = [0; 4096];
         loop {
             let events = inotify.read_events_blocking(&mut buffer).context("can't watch the log")?;
-            let ended = events.fold(false, |ended, event| {
-                ended || event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED)
-            });
+            let end = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
+            let ended = events.into_iter().any(|event| event.mask.intersects(end));
             show(&log.more()?)?;
             if ended {
                 context.progress.note(&format!("{} was deleted", self.name));

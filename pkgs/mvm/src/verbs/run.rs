@@ -73,7 +73,9 @@ impl Args {
             let work = work(context, &name, &plan, login, !self.keep, &mut lease, &mut endings);
             let outcome = work.await;
             if self.keep {
-                context.progress.note(&format!("{name} goes on: mvm shell {name}; mvm delete --force {name}"));
+                context
+                    .progress
+                    .note(&format!("{name} goes on: mvm shell {name}; mvm delete --force {name}"));
                 return outcome;
             }
             let changes = outcome.is_ok().then(|| stop::changes(context, &name).unwrap_or_default());

@@ -5,6 +5,7 @@ use crate::exit::{Exit, Outcome};
 use anyhow::Context as _;
 use mvm_spec::VmName;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -26,7 +27,7 @@ impl Args {
             stream.into_std().context("can't take the connection over")
         })?;
         stream.set_nonblocking(false).context("can't take the connection over")?;
-        // Plain file handles, so that std::io::copy lets the kernel move the bytes (splice(2)) where it can.
+        // Plain file handles: no buffers of our own between ssh and the VM.
         let own = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned().map(File::from);
         let mut stdin = own(std::io::stdin().as_fd()).context("standard input is closed")?;
         let mut stdout = own(std::io::stdout().as_fd()).context("standard output is closed")?;
@@ -34,13 +35,31 @@ impl Args {
             (stream.try_clone().context("can't take the connection over")?, stream);
         std::thread::spawn(move || {
             // An error here ends the connection, which the other direction notices.
-            let _ = std::io::copy(&mut stdin, &mut writer);
+            let _ = pass(&mut stdin, &mut writer);
             let _ = writer.shutdown(Shutdown::Write);
         });
-        match std::io::copy(&mut reader, &mut stdout) {
-            Ok(_) => Ok(Exit::SUCCESS),
+        match pass(&mut reader, &mut stdout) {
+            Ok(()) => Ok(Exit::SUCCESS),
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
-            Err(error) => Err(error).with_context(|| format!("the connection to VM `{}` broke off", self.name)),
+            Err(error) => {
+                Err(error).with_context(|| format!("the connection to VM `{}` broke off", self.name))
+            }
+        }
+    }
+}
+
+/// Copies until the end of `from`.
+///
+/// Not `std::io::copy`, which uses splice(2) here: while that waits for a socket it holds the lock of the pipe it writes
+/// to, and the pipe's reader can't get at what is in it already.
+fn pass(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(buffer.get(..length).unwrap_or_default())?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

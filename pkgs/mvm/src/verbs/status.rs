@@ -151,7 +151,9 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
         line(
             "Network",
             match &spec.network {
-                Some(network) => format!("{} ({}), gateway {}", network.address, network.mac, network.gateway),
+                Some(network) => {
+                    format!("{} ({}), gateway {}", network.address, network.mac, network.gateway)
+                }
                 None => "none".to_owned(),
             },
         );

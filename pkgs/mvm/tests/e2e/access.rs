@@ -28,8 +28,16 @@ fn plain_ssh_scp_sftp_and_rsync_work_with_and_without_a_network() {
         run("scp", &["-F", &config, "-q", up, "box.mvm:/tmp/one"]);
         run("scp", &["-F", &config, "-q", "box.mvm:/tmp/one", down]);
         assert_eq!(std::fs::read_to_string(down).unwrap(), "content\n");
-        let mut sftp = realm.program("sftp").args(["-F", &config, "-q", "-b", "-", "box.mvm"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let batch = format!("put {up} /tmp/two\nget /tmp/two {down}.2\nmkdir /tmp/dir\nrename /tmp/two /tmp/dir/three\nls /tmp/dir\n");
+        let mut sftp = realm
+            .program("sftp")
+            .args(["-F", &config, "-q", "-b", "-", "box.mvm"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let batch = format!(
+            "put {up} /tmp/two\nget /tmp/two {down}.2\nmkdir /tmp/dir\nrename /tmp/two /tmp/dir/three\nls /tmp/dir\n"
+        );
         std::io::Write::write_all(&mut sftp.stdin.take().unwrap(), batch.as_bytes()).unwrap();
         assert!(succeeded(&["sftp"], sftp.wait_with_output().unwrap()).contains("three"));
         assert_eq!(std::fs::read_to_string(format!("{down}.2")).unwrap(), "content\n");
@@ -81,8 +89,11 @@ fn a_shell_has_a_terminal() {
     realm.ok(["create", "box", "--start"]);
     // script(1) is the terminal.
     let mvm = crate::harness::mvm();
-    let shell = format!("stty rows 33 cols 77; exec {mvm} shell box -- sh -c 'tty; stty size; echo TERM=$TERM; exit 5'");
-    let output = realm.program("script").args(["-qec", &shell, "/dev/null"]).env("TERM", "xterm").output().unwrap();
+    let shell = format!(
+        "stty rows 33 cols 77; exec {mvm} shell box -- sh -c 'tty; stty size; echo TERM=$TERM; exit 5'"
+    );
+    let output =
+        realm.program("script").args(["-qec", &shell, "/dev/null"]).env("TERM", "xterm").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("/dev/pts/"), "{text}");
     assert!(text.contains("33 77"), "{text}");

@@ -20,8 +20,19 @@ fn the_hosts_directory_stays_as_it_is_whatever_the_guest_does() {
         let before = snapshot(&realm.project());
         realm.ok(["create", "box", "--start"]);
         realm.sh("box", MISCHIEF);
-        assert_eq!(realm.sh("box", "cat file created moved/b/c gone/fresh; ls gone; git status --short | wc -l"), "changed\nnew\noriginal\ninside\nfresh\n0\n");
-        realm.ok(["exec", "--root", "box", "--", "sh", "-c", "echo root > file; rm -rf tree moved; touch by-root"]);
+        assert_eq!(
+            realm.sh("box", "cat file created moved/b/c gone/fresh; ls gone; git status --short | wc -l"),
+            "changed\nnew\noriginal\ninside\nfresh\n0\n"
+        );
+        realm.ok([
+            "exec",
+            "--root",
+            "box",
+            "--",
+            "sh",
+            "-c",
+            "echo root > file; rm -rf tree moved; touch by-root",
+        ]);
         assert_eq!(snapshot(&realm.project()), before);
         realm.ok(["stop", "box", "--yes"]);
         assert_eq!(snapshot(&realm.project()), before);

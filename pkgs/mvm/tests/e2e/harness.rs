@@ -191,7 +191,8 @@ impl Drop for Realm {
     fn drop(&mut self) {
         let _ = self.mvm(["stop", "--all", "--force", "--yes"]).output();
         for pid in self.processes() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
     }
 }
@@ -230,7 +231,7 @@ pub fn mvm() -> &'static str {
 }
 
 /// The kernel that `scripts/fetch-kernel` unpacked, or `MVM_KERNEL`.
-fn kernel() -> PathBuf {
+pub fn kernel() -> PathBuf {
     if let Some(kernel) = std::env::var_os("MVM_KERNEL") {
         return kernel.into();
     }
@@ -239,12 +240,15 @@ fn kernel() -> PathBuf {
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
         .unwrap()
         .join("microvm-dev/kernels");
-    let boots = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path().join("boot"));
+    let boots =
+        std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path().join("boot"));
     boots
         .flat_map(|boot| std::fs::read_dir(boot).into_iter().flatten().flatten())
         .map(|entry| entry.path())
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
-        .unwrap_or_else(|| panic!("no kernel in {}: run scripts/fetch-kernel, or set MVM_KERNEL", cache.display()))
+        .unwrap_or_else(|| {
+            panic!("no kernel in {}: run scripts/fetch-kernel, or set MVM_KERNEL", cache.display())
+        })
 }
 
 /// A file tree, for comparison: path, kind, mode, owner, times, content.

@@ -42,13 +42,20 @@ fn no_secret_of_the_host_is_reachable_by_path_or_inode() {
     let walk = format!(
         "find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o -type f -size -64k \\
          -newermt '-1 hour' -print0 | xargs -0 -r grep -l -e {} -e {} 2>/dev/null || true",
-        &secret,
-        "no-such-text"
+        &secret, "no-such-text"
     );
     let walk = ["exec", "--root", "box", "--", "sh", "-c", walk.as_str()];
     assert_eq!(realm.ok(walk), "");
     for absent in ["/etc/shadow", "/etc/sudoers", "/etc/ssh", "/root/.ssh", "/var/lib/dpkg"] {
-        let output = realm.output(["exec", "--root", "box", "--", "sh", "-c", &format!("grep -q '\\$' {absent} 2>/dev/null || test ! -e {absent}")]);
+        let output = realm.output([
+            "exec",
+            "--root",
+            "box",
+            "--",
+            "sh",
+            "-c",
+            &format!("grep -q '\\$' {absent} 2>/dev/null || test ! -e {absent}"),
+        ]);
         assert!(output.status.success(), "{absent} is there");
     }
     // By handle, and by inode number, over both shares.
@@ -109,7 +116,12 @@ fn vmm_and_file_server_have_no_privilege_and_nothing_to_write() {
             let pid = find(&status, key).unwrap_or_else(|| panic!("{key} in {status}"));
             let facts = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             let fact = |name: &str| {
-                facts.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}")).trim().to_owned()
+                facts
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or_else(|| panic!("{name}"))
+                    .trim()
+                    .to_owned()
             };
             for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "CapBnd:"] {
                 assert_eq!(u64::from_str_radix(&fact(set), 16).unwrap(), 0, "{what}: {set}");
@@ -140,9 +152,10 @@ fn vmm_and_file_server_have_no_privilege_and_nothing_to_write() {
 /// The number under `key`, wherever in the object it stands.
 fn find(value: &serde_json::Value, key: &str) -> Option<i64> {
     match value {
-        serde_json::Value::Object(map) => {
-            map.get(key).and_then(serde_json::Value::as_i64).or_else(|| map.values().find_map(|value| find(value, key)))
-        }
+        serde_json::Value::Object(map) => map
+            .get(key)
+            .and_then(serde_json::Value::as_i64)
+            .or_else(|| map.values().find_map(|value| find(value, key))),
         _ => None,
     }
 }
@@ -152,6 +165,14 @@ fn the_guest_can_not_write_to_the_hosts_software() {
     let realm = Realm::of(As::Caller);
     let marker = format!("/usr/local/mvm-e2e-{}", std::process::id());
     realm.ok(["create", "box", "--start"]);
-    realm.ok(["exec", "--root", "box", "--", "sh", "-ec", &format!("echo x > {marker}; cat {marker}; rm -rf /usr/games")]);
+    realm.ok([
+        "exec",
+        "--root",
+        "box",
+        "--",
+        "sh",
+        "-ec",
+        &format!("echo x > {marker}; cat {marker}; rm -rf /usr/games"),
+    ]);
     assert!(!std::path::Path::new(&marker).exists(), "the change stays in the guest's throw-away layer");
 }

@@ -6,6 +6,7 @@
 mod access;
 mod copy_on_write;
 mod harness;
+mod host_realm;
 mod isolation;
 mod run;
 mod supervision;

@@ -16,7 +16,11 @@ fn run_passes_on_output_and_exit_code_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(7));
         assert!(realm.list().is_empty());
         realm.wait_until_quiet();
-        let left: Vec<_> = std::fs::read_dir(realm.path("state")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(realm.path("state"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
         assert!(left.iter().all(|name| name == ".lock"), "{left:?}");
     }
 }
@@ -51,7 +55,8 @@ fn standard_input_reaches_the_command_whole() {
     let data: Vec<u8> = (0..8_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     child.stdin.take().unwrap().write_all(&data).unwrap();
     let remote = succeeded(&["sha256sum"], child.wait_with_output().unwrap());
-    let mut local = std::process::Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut local =
+        std::process::Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     local.stdin.take().unwrap().write_all(&data).unwrap();
     assert_eq!(remote.into_bytes(), local.wait_with_output().unwrap().stdout);
     // And back.
@@ -94,7 +99,10 @@ fn the_guest_is_the_projects_owner_and_root_on_request() {
         realm.ok(["create", "box", "--start"]);
         let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(realm.project()).unwrap());
         assert_eq!(realm.sh("box", "id -u").trim(), owner.to_string());
-        assert_eq!(realm.sh("box", "stat -c %u file; touch new; stat -c %u new; pwd"), format!("{owner}\n{owner}\n/project\n"));
+        assert_eq!(
+            realm.sh("box", "stat -c %u file; touch new; stat -c %u new; pwd"),
+            format!("{owner}\n{owner}\n/project\n")
+        );
         assert_eq!(realm.ok(["exec", "--root", "box", "--", "id", "-u"]).trim(), "0");
         assert_eq!(realm.sh("box", "hostname; echo $HOME; test -w $HOME").lines().next(), Some("box"));
     }

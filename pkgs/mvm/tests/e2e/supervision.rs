@@ -19,7 +19,8 @@ fn state_of(realm: &Realm, name: &str) -> String {
 /// Process ids of the realm's keeper: the process and its init.
 fn keepers(realm: &Realm) -> Vec<i32> {
     let is_keeper = |pid: &i32| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("\0keeper\0"))
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("\0keeper\0"))
     };
     realm.processes().into_iter().filter(is_keeper).collect()
 }
@@ -69,7 +70,10 @@ fn a_guest_that_powers_off_is_stopped() {
     let realm = Realm::new();
     realm.ok(["create", "box", "--start"]);
     // Orphans are reaped by the guest's init.
-    realm.sh("box", "for n in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit' &); done; sleep 1; ! ps -eo stat= | grep -q Z");
+    realm.sh(
+        "box",
+        "for n in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit' &); done; sleep 1; ! ps -eo stat= | grep -q Z",
+    );
     let _ = realm.output(["exec", "--root", "box", "--", "kill", "-9", "-1"]);
     realm.ok(["exec", "box", "--", "true"]);
     let _ = realm.output(["exec", "--root", "box", "--", "sh", "-c", "echo o > /proc/sysrq-trigger"]);

@@ -192,25 +192,26 @@ async fn run(
     let (mut stdin, mut stdout, mut stderr) =
         (child.stdin.take().unwrap(), child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let outgoing = Arc::new(outgoing);
+    // Taken off the connection at once: while input waits here, the window for output must still be heard of.
+    let (inbox, mut pending) = tokio::sync::mpsc::unbounded_channel();
     let input = tokio::spawn(async move {
+        let mut inbox = Some(inbox);
         while let Some(message) = incoming.wait().await {
-            match message {
-                ChannelMsg::Data { data } => {
-                    if stdin.write_all(&data).await.is_err() {
-                        break;
-                    }
+            match (message, &inbox) {
+                (ChannelMsg::Data { data }, Some(inbox)) => {
+                    let _ = inbox.send(data);
                 }
-                ChannelMsg::Eof => {
-                    drop(stdin);
-                    // Until the client closes the channel.
-                    while incoming.wait().await.is_some() {}
-                    return;
-                }
+                (ChannelMsg::Eof, _) => inbox = None,
                 _ => {}
             }
         }
-        // The command wants no more input; the rest is thrown away.
-        while incoming.wait().await.is_some() {}
+    });
+    tokio::spawn(async move {
+        while let Some(data) = pending.recv().await {
+            if stdin.write_all(&data).await.is_err() {
+                break;
+            }
+        }
     });
     let output = async {
         let mut buffer = vec![0; 32 * 1024];
@@ -262,9 +263,8 @@ async fn run(
                 _ => Sig::Custom("SEGV".into()),
             };
             guest.note(format!("ended by {name:?}"));
-            let _ = handle
-                .exit_signal_request(outgoing.id(), name, false, String::new(), String::new())
-                .await;
+            let _ =
+                handle.exit_signal_request(outgoing.id(), name, false, String::new(), String::new()).await;
         }
     }
     let _ = outgoing.eof().await;

@@ -22,7 +22,8 @@ impl Keeper {
     /// A keeper for the realm in `place`.
     pub fn start(place: &Place) -> Self {
         let realm = place.realm();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let guest = Arc::new(Guest::default());
         let running = Arc::new(Mutex::new(BTreeSet::new()));
         let _entered = runtime.enter();
