@@ -3,7 +3,7 @@
 use crate::control::Reporter;
 use crate::reaper::Reaper;
 use crate::serve::Machine;
-use crate::{home, identity, mounts, network, power, seed, ssh};
+use crate::{home, housekeeping, identity, mounts, network, power, seed, ssh};
 use anyhow::Context;
 use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,7 @@ impl Machine for Booted {
             tokio::spawn(Arc::clone(&server).serve_listener(listener));
         }
         done("ssh");
+        housekeeping::start(config.file_quota);
         Ok(server)
     }
 

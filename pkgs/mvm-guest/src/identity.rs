@@ -298,6 +298,7 @@ mod tests {
             time_unix_ns: 0,
             entropy: String::new(),
             shares: mvm_spec::control::Shares { software: String::new(), project: None },
+            file_quota: 0,
             home_disk: false,
             network: Some(network()),
             user: user("dev", 1000),

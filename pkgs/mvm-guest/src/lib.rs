@@ -14,6 +14,7 @@ pub mod console;
 pub mod control;
 pub mod fd;
 pub mod home;
+pub mod housekeeping;
 pub mod identity;
 pub mod modules;
 pub mod mounts;

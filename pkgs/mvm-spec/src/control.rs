@@ -113,6 +113,8 @@ pub struct GuestConfig {
     pub entropy: String,
     /// Tags of virtiofs devices.
     pub shares: Shares,
+    /// How many inodes of each share the file server can hold; the guest lets go of cached ones in time. 0: no limit.
+    pub file_quota: u64,
     /// Whether there is a virtio-blk device with the serial [`HOME_SERIAL`] for `/home`.
     pub home_disk: bool,
     /// The guest's network; none for only a loopback interface.

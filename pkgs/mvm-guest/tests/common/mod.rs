@@ -117,6 +117,7 @@ impl Guest {
             time_unix_ns: 0,
             entropy: String::new(),
             shares: Shares { software: String::new(), project: None },
+            file_quota: 0,
             home_disk: false,
             network: None,
             user: mvm_spec::v1::User {

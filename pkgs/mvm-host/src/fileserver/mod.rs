@@ -9,6 +9,8 @@ pub mod etc;
 mod serve;
 mod tree;
 
+pub use serve::guest_files;
+
 use crate::sandbox::{limits::Limits, privileges, view};
 use crate::{Error, Result};
 use nix::unistd::{Gid, Uid};

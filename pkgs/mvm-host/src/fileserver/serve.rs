@@ -1,6 +1,7 @@
 //! Serving the view's directories by vhost-user, with the virtiofsd crate.
 
 use super::{FsConfig, tree};
+use crate::sandbox::limits::FILES_MAX;
 use crate::{Error, Result};
 use mvm_spec::control::{PROJECT_TAG, SOFTWARE_TAG};
 use nix::sys::resource::{Resource, getrlimit};
@@ -44,13 +45,19 @@ enum Kind {
     Project,
 }
 
+/// How many files the server can hold for the guest on each of `shares` shares, under the limit of this process (or of
+/// one with the same hard limit, which the server takes).
+pub fn guest_files(shares: usize) -> Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(Error::system("read RLIMIT_NOFILE"))?;
+    Ok(hard.min(FILES_MAX).saturating_sub(FILES_RESERVED) / shares as u64)
+}
+
 /// Serves until the VMM has closed all connections.
 pub fn serve(config: &FsConfig, proc: &ProcFds) -> Result<()> {
-    let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(Error::system("read RLIMIT_NOFILE"))?;
     let shares: Vec<_> = std::iter::once((Kind::Software, config.software_fd))
         .chain(config.project.iter().map(|project| (Kind::Project, project.fd)))
         .collect();
-    let files = files.saturating_sub(FILES_RESERVED) / shares.len() as u64;
+    let files = guest_files(shares.len())?;
     let mut backends: Vec<Box<dyn FnOnce() -> Result<()> + Send>> = Vec::new();
     for (kind, fd) in shares {
         let fs_config = share_config(kind, config, proc, files)?;

@@ -7,7 +7,7 @@ use super::server::Keeper;
 use crate::boot::accel::Accelerator;
 use crate::boot::{accel, initramfs, kernel, tsc, vmlinux};
 use crate::client::{read_frame, write_frame};
-use crate::fileserver::{FsConfig, ProjectShare};
+use crate::fileserver::{self, FsConfig, ProjectShare};
 use crate::realm::Realm;
 use crate::sandbox::scope;
 use crate::store::{StoredVm, VmPaths};
@@ -271,6 +271,7 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
             software: SOFTWARE_TAG.to_owned(),
             project: spec.project.as_ref().map(|_| PROJECT_TAG.to_owned()),
         },
+        file_quota: fileserver::guest_files(1 + usize::from(spec.project.is_some()))?,
         home_disk: spec.persistence.enable,
         network: spec.network.as_ref().map(|network| GuestNetwork {
             mac: network.mac,

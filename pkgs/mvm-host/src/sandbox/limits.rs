@@ -3,6 +3,9 @@
 use crate::{Error, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+/// Most files that a file server may hold, where the host allows as many.
+pub const FILES_MAX: u64 = 1 << 20;
+
 /// What a process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -21,7 +24,7 @@ impl Limits {
     /// For the file server of a guest with `mem_mib` MiB, which maps the guest's memory and holds one file a guest's
     /// inode.
     pub fn file_server(mem_mib: u64) -> Self {
-        Self { files: 1 << 20, address_space: (2 * mem_mib + 4096) << 20 }
+        Self { files: FILES_MAX, address_space: (2 * mem_mib + 4096) << 20 }
     }
 
     /// Sets them for this process and its children; no limit is raised above the hard one there is. No core dumps:

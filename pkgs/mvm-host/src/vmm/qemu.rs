@@ -284,6 +284,10 @@ fn command_line(machine: &Machine) -> String {
         // Rewriting the kernel's code while it boots makes QEMU translate it again. What protects against speculation
         // does nothing for code that is emulated.
         words.extend(["noreplace-smp".to_owned(), "mitigations=off".to_owned()]);
+        // Each further processor takes half a second of the boot: the guest brings them up when it is ready.
+        if machine.vcpu > 1 {
+            words.push("maxcpus=1".to_owned());
+        }
         if let Some(khz) = machine.tsc_khz {
             // The guest reads the host's counter: its rate is known, and what a busy host makes of a comparison of
             // clocks would be no reason to distrust it.

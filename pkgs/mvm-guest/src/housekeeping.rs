@@ -1,0 +1,83 @@
+//! What can wait until the guest serves: further processors, and an eye on the inodes that its file server must hold.
+
+use crate::console::say;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long after readiness further processors are brought up: the first command should have the machine to itself.
+const PROCESSORS_AFTER: Duration = Duration::from_millis(100);
+/// Quota below which inodes are counted more often: a walk over a large tree can use it up within a second.
+const SMALL_QUOTA: u64 = 100_000;
+
+/// Starts both; `file_quota` is how many files the file server can hold for each share, 0 for no limit.
+pub fn start(file_quota: u64) {
+    // A thread, since bringing up a processor takes an emulated guest half a second inside one write(2).
+    std::thread::spawn(|| {
+        std::thread::sleep(PROCESSORS_AFTER);
+        bring_up_processors(Path::new("/sys/devices/system/cpu"));
+    });
+    if file_quota > 0 {
+        tokio::spawn(watch_inodes(file_quota));
+    }
+}
+
+/// Brings up the processors that the kernel was told to leave alone (`maxcpus=1`).
+fn bring_up_processors(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let mut switches: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path().join("online"))).collect();
+    switches.sort();
+    for switch in switches {
+        if std::fs::read_to_string(&switch).is_ok_and(|state| state.trim() == "0")
+            && let Err(error) = std::fs::write(&switch, "1")
+        {
+            say(format_args!("warning: can't switch on {}: {error}", switch.display()));
+        }
+    }
+}
+
+/// Lets go of cached inodes before the file server, which holds an open file for each, runs out of them. The kernel by
+/// itself lets go only when memory is short.
+async fn watch_inodes(quota: u64) {
+    let pause = Duration::from_millis(if quota < SMALL_QUOTA { 100 } else { 1000 });
+    loop {
+        tokio::time::sleep(pause).await;
+        let cached = std::fs::read_to_string("/proc/sys/fs/inode-nr").ok().and_then(|text| in_use(&text));
+        if cached.is_some_and(|cached| cached > quota / 2) {
+            // 2: entries and inodes, not pages (Linux, Documentation/admin-guide/sysctl/vm.rst).
+            let _ = std::fs::write("/proc/sys/vm/drop_caches", "2");
+        }
+    }
+}
+
+/// Inodes in use, of `NR_INODES NR_FREE` (proc(5), inode-nr).
+fn in_use(text: &str) -> Option<u64> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    let (all, free): (u64, u64) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(all.saturating_sub(free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_processors_that_are_off_are_switched_on() {
+        let dir = tempfile::tempdir().unwrap();
+        for (cpu, state) in [("cpu1", "0\n"), ("cpu2", "1\n")] {
+            std::fs::create_dir(dir.path().join(cpu)).unwrap();
+            std::fs::write(dir.path().join(cpu).join("online"), state).unwrap();
+        }
+        // The first processor has no switch.
+        std::fs::create_dir(dir.path().join("cpu0")).unwrap();
+        bring_up_processors(dir.path());
+        let state = |cpu: &str| std::fs::read_to_string(dir.path().join(cpu).join("online")).unwrap();
+        assert_eq!((state("cpu1"), state("cpu2")), ("1".to_owned(), "1\n".to_owned()));
+        assert!(!dir.path().join("cpu0/online").exists());
+    }
+
+    #[test]
+    fn inodes_in_use_are_those_not_free() {
+        assert_eq!(in_use("5210\t310\n"), Some(4900));
+        assert_eq!(in_use("nonsense"), None);
+    }
+}
