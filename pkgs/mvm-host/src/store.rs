@@ -342,17 +342,23 @@ impl Store {
     /// Removes what a crash left half made or half deleted; returns what it removed.
     pub fn sweep(&self) -> Result<Vec<PathBuf>> {
         let _lock = self.lock()?;
-        let mut swept = Vec::new();
+        let unfinished = self.unfinished()?;
+        unfinished.iter().try_for_each(|dir| remove_tree(dir))?;
+        Ok(unfinished)
+    }
+
+    /// What is half made or half deleted: by a crash, or at this moment.
+    pub fn unfinished(&self) -> Result<Vec<PathBuf>> {
+        let mut unfinished = Vec::new();
         for entry in std::fs::read_dir(&self.root).map_err(Error::io("list", &self.root))? {
             let entry = entry.map_err(Error::io("list", &self.root))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.starts_with(".new-") || name.starts_with(".trash-") {
-                remove_tree(&entry.path())?;
-                swept.push(entry.path());
+                unfinished.push(entry.path());
             }
         }
-        Ok(swept)
+        Ok(unfinished)
     }
 
     /// Removes VMs of one command that are older than `age`. For a keeper that starts: none of them runs, and younger

@@ -40,7 +40,10 @@ const FIRST_FD: i32 = 10;
 /// What every attempt to start the VM uses.
 pub struct Prepared {
     qemu: Arc<Qemu>,
+    /// The kernel's own image: boots everywhere.
     kernel: PathBuf,
+    /// The image that boots quickest on the microvm platform.
+    quick_kernel: PathBuf,
     initramfs: PathBuf,
     /// How the guest is run.
     pub accelerator: Accelerator,
@@ -102,7 +105,8 @@ pub async fn prepare(realm: Realm, guest: Guest) -> Result<Prepared> {
         let initramfs = initramfs::ensure(&realm.cache_dir, &kernel, &init)?;
         let detected = accel::detect(realm.config.accel, &realm.cache_dir, &kernel, &initramfs, &qemu)?;
         Ok(Prepared {
-            kernel: vmlinux::boot_image(&realm.cache_dir, &kernel, detected.accelerator, &qemu)?,
+            quick_kernel: vmlinux::boot_image(&realm.cache_dir, &kernel, detected.accelerator, &qemu)?,
+            kernel: kernel.image,
             initramfs,
             boot_deadline: match detected.accelerator {
                 Accelerator::Kvm => BOOT_DEADLINE_KVM,
@@ -210,7 +214,10 @@ pub async fn launch(
     let config = VmmConfig {
         program: launch.program,
         args: launch.args.iter().map(|argument| text(argument)).collect::<Result<_>>()?,
-        kernel: prepared.kernel.clone(),
+        kernel: match platform {
+            Platform::Microvm => prepared.quick_kernel.clone(),
+            Platform::Q35 => prepared.kernel.clone(),
+        },
         initramfs: prepared.initramfs.clone(),
         kvm: prepared.accelerator == Accelerator::Kvm,
         uid: owner.uid.as_raw(),

@@ -13,6 +13,7 @@
 
 mod child;
 mod console;
+pub mod leftovers;
 mod machine;
 mod mux;
 mod namespaces;

@@ -5,6 +5,7 @@ use crate::context::Context;
 use mvm_host::boot;
 use mvm_host::boot::accel::{Accelerator, Detected};
 use mvm_host::realm::Accel;
+use mvm_host::sandbox::scope::Manager;
 use mvm_host::vmm::qemu::Qemu;
 use rustix::fs::Access;
 use std::path::Path;
@@ -114,21 +115,21 @@ fn kvm_advice(device: &Path) -> &'static str {
 }
 
 /// How a VM's use of the host is limited.
-pub fn limits(_: &Context) -> Check {
+pub fn limits(context: &Context) -> Check {
     const NAME: &str = "limits";
-    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let dir = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .map(|path| format!("/sys/fs/cgroup{path}"))
-        .unwrap_or_default();
-    let writable = !dir.is_empty() && rustix::fs::access(&dir, Access::WRITE_OK).is_ok();
-    if writable && controllers.split_whitespace().any(|name| name == "memory") {
-        Check::ok(NAME, "cgroup v2 and rlimits")
-    } else {
-        Check::ok(NAME, "rlimits: no cgroup v2 with a memory controller is yours to use")
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let by = match Manager::of(context.realm.kind) {
+        Some(Manager::System) => "systemd units (memory, CPU, tasks) and rlimits",
+        Some(Manager::User) => "units of your systemd manager (memory, CPU, tasks) and rlimits",
+        None => "rlimits of each process; no systemd to limit a VM as a whole",
+    };
+    let finding = format!("{by}; {files} open files");
+    if files < 100_000 {
+        let advice = "raise the hard limit of open files (limits.conf(5), DefaultLimitNOFILE= of systemd): the file server \
+                      holds one for each file a guest has in its cache, and guests empty theirs often now";
+        return Check::warn(NAME, finding, advice);
     }
+    Check::ok(NAME, finding)
 }
 
 /// Runs a command; its complaint if it fails.

@@ -5,6 +5,7 @@ use crate::context::{Context, block_on};
 use crate::draft::HostLimits;
 use crate::units::{bytes, count, mib};
 use mvm_host::client;
+use mvm_host::keeper::leftovers::{self, Mode};
 
 /// The state directory is ours to write, and has room.
 pub fn state(context: &Context) -> Check {
@@ -77,28 +78,14 @@ pub fn keeper(context: &Context) -> Check {
     }
 }
 
-/// What a crash left half made or half deleted.
+/// What a crash left.
 pub fn leftovers(context: &Context, fix: bool) -> Check {
     const NAME: &str = "leftovers";
-    if fix {
-        return match context.store.sweep() {
-            Ok(swept) if swept.is_empty() => Check::ok(NAME, "none"),
-            Ok(swept) => Check::ok(NAME, format!("removed {}", count(swept.len() as u64, "directory"))),
-            Err(error) => Check::warn(NAME, error.to_string(), "remove it by hand"),
-        };
-    }
-    let left = std::fs::read_dir(&context.realm.state_dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with(".new-") || name.starts_with(".trash-")
-        })
-        .count();
-    match left {
-        0 => Check::ok(NAME, "none"),
-        left => Check::warn(NAME, format!("{left} in the state directory"), "mvm doctor --fix removes them"),
+    let mode = if fix { Mode::Remove } else { Mode::Find };
+    match leftovers::sweep(&context.realm, mode) {
+        Ok(found) if found.is_empty() => Check::ok(NAME, "none"),
+        Ok(found) if fix => Check::ok(NAME, format!("removed {}", found.join(", "))),
+        Ok(found) => Check::warn(NAME, found.join(", "), "mvm doctor --fix removes them"),
+        Err(error) => Check::warn(NAME, error.to_string(), "remove it by hand"),
     }
 }
