@@ -63,13 +63,18 @@ async fn run(started: Duration, warnings: Vec<String>) -> anyhow::Result<()> {
         protocol: PROTOCOL,
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_or_else(|_| "unknown".to_owned(), |release| release.trim_end().to_owned()),
-        init_started_us: u64::try_from(started.as_micros()).unwrap_or(u64::MAX),
+        init_started_us: micros(started),
+        connected_us: micros(uptime()),
     };
     say("connected to the host");
     let mut opening = vec![hello];
     opening.extend(warnings.into_iter().map(|message| ToHost::Warning { message }));
     serve::serve(Mux::serve(stream), Booted::new(reaper, DEVICE_LIMIT), opening).await;
     Ok(())
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The kernel gives its first process a hard limit of 4096 open files; programs expect what systemd gives.

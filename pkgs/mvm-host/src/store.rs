@@ -581,7 +581,7 @@ mod tests {
         let made = store.create(vec![draft("a")], subnet()).unwrap();
         let locked = store.paths(&made[0].name).work().join("work");
         std::fs::create_dir_all(locked.join("inner")).unwrap();
-        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         store.delete(&made[0].name).unwrap();
         assert!(matches!(store.delete(&made[0].name), Err(Error::NoSuchVm(_))));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

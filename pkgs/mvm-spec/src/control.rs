@@ -72,6 +72,8 @@ pub enum ToHost {
         kernel: String,
         /// Microseconds since the kernel's start (CLOCK_BOOTTIME) when init began.
         init_started_us: u64,
+        /// The same when this is sent: modules are loaded, the port is open.
+        connected_us: u64,
     },
     /// A step of the configuration is done.
     #[serde(rename_all = "camelCase")]

@@ -1,5 +1,7 @@
 //! `tests/contract/*.json` binds Nix and Rust: what one writes, the other reads.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test says where")]
+
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};
 

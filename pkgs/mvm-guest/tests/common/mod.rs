@@ -84,7 +84,12 @@ impl Guest {
         let (host, guest) = UnixStream::pair().unwrap();
         let machine =
             ThisMachine { reaper: Reaper::start(Scope::Own).unwrap(), project: project.path().to_owned() };
-        let hello = ToHost::Hello { protocol: PROTOCOL, kernel: "test".to_owned(), init_started_us: 0 };
+        let hello = ToHost::Hello {
+            protocol: PROTOCOL,
+            kernel: "test".to_owned(),
+            init_started_us: 0,
+            connected_us: 0,
+        };
         let serving = tokio::spawn(serve(Mux::serve(guest), machine, vec![hello]));
         let (opener, connection) = connect(host);
         let mut control = open(&opener).await;

@@ -275,11 +275,13 @@ impl Life {
                 },
             };
             match message {
-                Some(ToHost::Hello { init_started_us, .. }) => {
-                    let to_init = launched.elapsed();
-                    let kernel = Duration::from_micros(init_started_us).min(to_init);
-                    self.timed("VMM to kernel", to_init - kernel);
-                    self.timed("kernel to init", kernel);
+                Some(ToHost::Hello { init_started_us, connected_us, .. }) => {
+                    // The guest's clock starts with its kernel.
+                    let (kernel, connected) =
+                        (Duration::from_micros(init_started_us), Duration::from_micros(connected_us));
+                    self.timed("VMM and firmware", launched.elapsed().saturating_sub(connected));
+                    self.timed("kernel", kernel);
+                    self.timed("guest: modules and port", connected.saturating_sub(kernel));
                     awaited = "configure itself";
                 }
                 Some(ToHost::Step { name, took_us }) => {
@@ -287,7 +289,6 @@ impl Life {
                 }
                 Some(ToHost::Warning { message }) => self.warnings.push(message),
                 Some(ToHost::Ready) => {
-                    self.timed("(launch to ready)", launched.elapsed());
                     return Ok(());
                 }
                 Some(ToHost::Failed { message }) => {

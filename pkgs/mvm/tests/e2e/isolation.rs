@@ -63,7 +63,14 @@ fn no_secret_of_the_host_is_reachable_by_path_or_inode() {
     realm.ok(["exec", "--root", "box", "--", "python3", "/project/handles.py", &secret]);
     // By `..` and links out of the project.
     realm.ok(["exec", "box", "--", "ln", "-s", "../../../../../../home", "out"]);
-    realm.ok(["exec", "box", "--", "sh", "-c", &format!("! grep -rs {secret} out/ /project/../")]);
+    realm.ok([
+        "exec",
+        "box",
+        "--",
+        "sh",
+        "-c",
+        &format!("! grep -rs {secret} out/ /project/../home /project/../var /project/../etc"),
+    ]);
 }
 
 /// Opens files by guessed handles (open_by_handle_at(2)) of the guest's virtiofs mounts.
@@ -175,4 +182,48 @@ fn the_guest_can_not_write_to_the_hosts_software() {
         &format!("echo x > {marker}; cat {marker}; rm -rf /usr/games"),
     ]);
     assert!(!std::path::Path::new(&marker).exists(), "the change stays in the guest's throw-away layer");
+}
+
+#[test]
+fn nothing_listens_on_the_host_and_no_secret_is_in_an_argument() {
+    let realm = Realm::of(As::Ordinary);
+    let secret = format!("hunter2-{}", std::process::id());
+    realm.ok(["create", "box", "--env", &format!("TOKEN={secret}")]);
+    realm.ok(["start", "box"]);
+    assert_eq!(realm.ok(["exec", "box", "--", "printenv", "TOKEN"]).trim(), secret);
+    let key = std::fs::read_to_string(realm.path("state/box/ssh/host_key")).unwrap();
+    let key = key.lines().nth(1).unwrap();
+    let processes = realm.processes();
+    assert!(processes.len() >= 4, "init, keeper, file server, VMM: {processes:?}");
+    for pid in &processes {
+        for file in ["cmdline", "environ"] {
+            let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            assert!(!text.contains(&secret) && !text.contains(key), "{file} of {pid}");
+        }
+    }
+    let line = realm.ok(["exec", "box", "--", "cat", "/proc/cmdline"]);
+    assert!(!line.contains(&secret), "{line}");
+    if Realm::root() {
+        // The network namespace that the keeper was started in is this realm's "host", and has nothing else in it.
+        let keeper = processes.iter().find(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+                != std::fs::read_link(format!(
+                    "/proc/{}/ns/net",
+                    find(&realm.status("box"), "vmmPid").unwrap()
+                ))
+                .ok()
+        });
+        let keeper = keeper.expect("a process outside the VMM's namespace");
+        for file in ["tcp", "tcp6", "udp", "udp6"] {
+            let table = std::fs::read_to_string(format!("/proc/{keeper}/net/{file}")).unwrap_or_default();
+            // State 0A is LISTEN; UDP sockets have no such state, so that there must be none at all.
+            let listening: Vec<_> = table
+                .lines()
+                .skip(1)
+                .filter(|line| file.starts_with("udp") || line.contains(" 0A "))
+                .collect();
+            assert!(listening.is_empty(), "{file}: {listening:?}");
+        }
+    }
 }

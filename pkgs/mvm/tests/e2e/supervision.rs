@@ -108,3 +108,19 @@ fn a_start_that_can_not_work_says_why() {
     let output = realm.mvm(["start", "box"]).current_dir("/").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("project"), "{output:?}");
 }
+
+#[test]
+fn a_guest_that_does_not_come_up_on_the_microvm_platform_is_tried_on_q35() {
+    let realm = Realm::of(As::Ordinary);
+    realm.ok(["create", "box"]);
+    let qemu = realm.path("home/qemu");
+    let script = "#!/bin/sh\ncase \"$*\" in *microvm*) echo 'no such board' >&2; exit 1;; esac\n\
+                  exec /usr/bin/qemu-system-x86_64 \"$@\"\n";
+    std::fs::write(&qemu, script).unwrap();
+    std::fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = realm.mvm(["start", "box"]).env("MVM_QEMU", &qemu).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("q35") && said.contains("no such board"), "{said}");
+    assert_eq!(realm.sh("box", "echo up"), "up\n");
+}
