@@ -72,7 +72,7 @@ fn a_guest_that_powers_off_is_stopped() {
     // Orphans are reaped by the guest's init.
     realm.sh(
         "box",
-        "for n in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit' &); done; sleep 1; ! ps -eo stat= | grep -q Z",
+        "for n in 1 2 3 4 5; do (sh -c 'sleep 0.1 & exit' &); done; n=0; while ps -eo stat= | grep -q Z; do n=$((n + 1)); test $n -lt 300; sleep 0.1; done",
     );
     let _ = realm.output(["exec", "--root", "box", "--", "kill", "-9", "-1"]);
     realm.ok(["exec", "box", "--", "true"]);

@@ -20,15 +20,17 @@
 //! Every write is: temporary file, fsync, rename, fsync of the directory. A VM appears by the rename of its whole
 //! directory and disappears by one, so that no process ever sees half a VM.
 
+mod files;
+
 use crate::{Error, Result, keys};
+use files::{Durability, lock_file, remove_tree, replace, sync_dir, write_new};
 use mvm_spec::net::Cidr;
 use mvm_spec::{VmName, VmSpec};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -118,15 +120,6 @@ pub fn ssh_host_alias(name: &VmName) -> String {
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-}
-
-/// How much a write must survive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
-    /// The loss of power.
-    PowerLoss,
-    /// The end of this process: for VMs that end with it anyway.
-    ProcessEnd,
 }
 
 impl Store {
@@ -413,81 +406,11 @@ fn new_machine_id() -> Result<String> {
     Ok(hex::encode(id))
 }
 
-fn lock_file(path: &Path) -> Result<Flock<File>> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", path)(errno.into()))
-}
-
-fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    if durability == Durability::PowerLoss {
-        file.sync_all().map_err(Error::io("sync", path))?;
-    }
-    Ok(())
-}
-
-fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(dir)
-        .map_err(Error::io("create a file in", dir))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    if durability == Durability::PowerLoss {
-        file.as_file().sync_all().map_err(Error::io("sync", path))?;
-    }
-    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
-    if durability == Durability::PowerLoss { sync_dir(dir) } else { Ok(()) }
-}
-
-fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
-}
-
-/// Removes a tree in which directories may have lost their permissions, as overlayfs' work directory and a guest's
-/// `chmod 0` have. Already gone is success.
-fn remove_tree(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-        Err(error) => return Err(Error::io("remove", dir)(error)),
-    }
-    open_up(dir)?;
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn open_up(dir: &Path) -> Result<()> {
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-        .map_err(Error::io("open up", dir))?;
-    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let entry = entry.map_err(Error::io("list", dir))?;
-        if entry.file_type().map_err(Error::io("examine", entry.path()))?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use mvm_spec::latest::{Guest, Network, Persistence, Resources, User, VERSION};
+    use std::os::unix::fs::PermissionsExt;
 
     fn subnet() -> Cidr {
         "192.168.100.1/28".parse().unwrap()
