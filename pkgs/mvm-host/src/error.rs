@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An operation on a file failed.
-    #[error("can't {action} {}: {}", path.display(), explain_io(source))]
+    #[error("can't {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -70,7 +70,7 @@ impl Error {
     /// For `map_err`: an I/O error on `path`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: explain(source) }
     }
 
     /// For `map_err`: a failed system call, of `std` or of `nix`.
@@ -80,15 +80,15 @@ impl Error {
     }
 }
 
-fn explain_io(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => "the disk is full; free some space and try again".to_owned(),
-        std::io::ErrorKind::QuotaExceeded => {
-            "your disk quota is used up; free some space and try again".to_owned()
-        }
+/// Errors that need a word on what to do say it; the others are as the system gives them.
+fn explain(error: std::io::Error) -> std::io::Error {
+    let explanation = match error.kind() {
+        std::io::ErrorKind::StorageFull => "the disk is full; free some space and try again",
+        std::io::ErrorKind::QuotaExceeded => "your disk quota is used up; free some space and try again",
         std::io::ErrorKind::ReadOnlyFilesystem => {
-            "the file system is read-only; set MVM_STATE_DIR to a writable directory".to_owned()
+            "the file system is read-only; set MVM_STATE_DIR to a writable directory"
         }
-        _ => error.to_string(),
-    }
+        _ => return error,
+    };
+    std::io::Error::new(error.kind(), explanation)
 }

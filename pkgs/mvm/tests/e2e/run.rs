@@ -116,3 +116,21 @@ fn variables_reach_every_command() {
     assert_eq!(realm.ok(["exec", "box", "--", "sh", "-lc", "echo \"$GREETING\""]), "hello world\n");
     assert_eq!(realm.ok(["exec", "box", "--env", "MORE=1", "--", "printenv", "MORE"]), "1\n");
 }
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing_half_made() {
+    if !Realm::root() {
+        println!("not here: mounting a small disk is root's; run the tests as root, too");
+        return;
+    }
+    let realm = Realm::new();
+    let script = "mount -t tmpfs -o size=16k none \"$MVM_STATE_DIR\" && \"$0\" create box; echo $?; ls -A \"$MVM_STATE_DIR\"";
+    let output = realm
+        .program("unshare")
+        .args(["--mount", "--", "sh", "-c", script, crate::harness::mvm()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.trim_end().ends_with("the disk is full; free some space and try again"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n.lock\n");
+}

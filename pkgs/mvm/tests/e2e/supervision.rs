@@ -114,7 +114,7 @@ fn a_guest_that_does_not_come_up_on_the_microvm_platform_is_tried_on_q35() {
     let realm = Realm::of(As::Ordinary);
     realm.ok(["create", "box"]);
     let qemu = realm.path("home/qemu");
-    let script = "#!/bin/sh\ncase \"$*\" in *microvm*) echo 'no such board' >&2; exit 1;; esac\n\
+    let script = "#!/bin/sh\ncase \"$*\" in *'-M microvm'*) echo 'no such board' >&2; exit 1;; esac\n\
                   exec /usr/bin/qemu-system-x86_64 \"$@\"\n";
     std::fs::write(&qemu, script).unwrap();
     std::fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
