@@ -7,7 +7,9 @@
 //! Nothing here has effects: no files, no processes, no network.
 
 pub mod control;
+pub mod egress;
 mod error;
+pub mod forward;
 mod name;
 pub mod net;
 mod parse;

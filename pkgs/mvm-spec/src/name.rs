@@ -42,10 +42,6 @@ pub enum NameError {
 
 /// Longest interface name Linux takes, without the terminating NUL (`IFNAMSIZ` − 1, `linux/if.h`).
 const INTERFACE_MAX: usize = 15;
-/// Prefix of a tap whose VM's name fits behind it.
-const TAP_PREFIX: &str = "mvm-";
-/// Prefix of a tap named by a hash. `_` can't occur in a VM name's place after `mvm-`, so the two kinds never meet.
-const TAP_HASH_PREFIX: &str = "mvm_";
 
 impl VmName {
     /// Checks `name` and wraps it.
@@ -97,18 +93,28 @@ impl VmName {
     /// The tap's interface name: at most 15 characters, different for different VMs. Short names stay readable
     /// (`mvm-shop`); longer ones become `mvm_` and 11 characters (55 bits) of their SHA-256.
     pub fn tap(&self) -> String {
-        if TAP_PREFIX.len() + self.0.len() <= INTERFACE_MAX {
-            return format!("{TAP_PREFIX}{}", self.0);
+        self.interface("mvm")
+    }
+
+    /// The name of a bridge of the VM's own, derived as [`VmName::tap`]: `br-shop`.
+    pub fn bridge(&self) -> String {
+        self.interface("br")
+    }
+
+    /// `PREFIX-NAME`, or `PREFIX_` and a hash of the name: `_` can't occur in a VM's name, so the two never meet.
+    fn interface(&self, prefix: &str) -> String {
+        if prefix.len() + 1 + self.0.len() <= INTERFACE_MAX {
+            return format!("{prefix}-{}", self.0);
         }
         let digest = Sha256::digest(self.0.as_bytes());
-        let mut tap = String::from(TAP_HASH_PREFIX);
-        // Base 32 in lower case: five bits a character, taken from the digest's first 55 bits.
-        let bits = digest.iter().take(7).fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
-        for place in 0..INTERFACE_MAX - TAP_HASH_PREFIX.len() {
-            let digit = (bits >> (51 - 5 * place)) & 31;
-            tap.push(char::from(b"abcdefghijklmnopqrstuvwxyz234567"[digit as usize]));
+        let mut interface = format!("{prefix}_");
+        // Base 32 in lower case: five bits a character, taken from the digest's first 60 bits.
+        let bits = digest.iter().take(8).fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
+        for place in 0..INTERFACE_MAX - interface.len() {
+            let digit = (bits >> (59 - 5 * place)) & 31;
+            interface.push(char::from(b"abcdefghijklmnopqrstuvwxyz234567"[digit as usize]));
         }
-        tap
+        interface
     }
 
     /// The MAC address of the VM's network interface: derived from the name, locally administered, unicast

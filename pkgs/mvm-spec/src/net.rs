@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub struct MacAddr(pub [u8; 6]);
 
 /// An IPv4 address with the length of its network's prefix, written `192.168.100.10/24` (RFC 4632).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cidr {
     /// The address, host bits included.

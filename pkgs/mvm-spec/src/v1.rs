@@ -1,5 +1,7 @@
 //! Version 1 of the spec.
 
+use crate::egress::Egress;
+use crate::forward::Forward;
 use crate::net::{Cidr, MacAddr};
 use crate::{Violation, VmName};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,9 @@ pub struct VmSpec {
     /// The VM's place in the network; none for a VM without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Ports of the host that lead into the VM, as declared; more can be added at run time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
     /// What survives a stop.
     #[serde(default)]
     pub persistence: Persistence,
@@ -106,6 +111,12 @@ pub struct Network {
     pub address: Cidr,
     /// The bridge's address: the guest's default route.
     pub gateway: Ipv4Addr,
+    /// What the VM may reach outside.
+    #[serde(default, skip_serializing_if = "Egress::is_outbound")]
+    pub egress: Egress,
+    /// Other VMs that it reaches, and that reach it; one of a pair naming the other is enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<VmName>,
 }
 
 /// What survives a stop.
@@ -154,7 +165,7 @@ impl VmSpec {
             format!("`{}` is no login name: [a-z_][a-z0-9_-]*, at most 31 characters", self.user.name),
         );
         if let Some(network) = &self.network {
-            let Network { bridge, mac, address, gateway } = network;
+            let Network { bridge, mac, address, gateway, egress, peers } = network;
             rule(
                 (1..=15).contains(&bridge.len())
                     && !bridge.contains(['/', ' ', ':'])
@@ -183,6 +194,36 @@ impl VmSpec {
                 "network.gateway",
                 format!("{gateway} is the VM's own address; take another for one of them"),
             );
+            rule(
+                !matches!(egress, Egress::Allow { to } if to.is_empty()),
+                "network.egress.to",
+                "an empty list allows nothing; write `\"policy\": \"none\"`".to_owned(),
+            );
+            rule(
+                !peers.contains(&self.name),
+                "network.peers",
+                format!("`{}` is the VM itself; leave it out", self.name),
+            );
+        }
+        rule(
+            self.network.is_some() || self.forwards.is_empty(),
+            "forwards",
+            "a VM without a network has no ports to forward to".to_owned(),
+        );
+        for (index, forward) in self.forwards.iter().enumerate() {
+            rule(
+                forward.host != 0 && forward.guest != 0,
+                &format!("forwards[{index}]"),
+                format!("{forward}: ports are 1 to 65535"),
+            );
+            let earlier = self.forwards.iter().take(index).find(|other| other.conflicts(forward));
+            if let Some(other) = earlier {
+                rule(
+                    false,
+                    &format!("forwards[{index}]"),
+                    format!("{forward} takes the host's port of {other}; choose another"),
+                );
+            }
         }
         rule(
             !self.persistence.enable || self.persistence.home_mib >= 16,

@@ -39,7 +39,8 @@ fn check_accepts_good_specs_and_says_what_is_wrong_with_others() {
         ("newer-version", "spec version 2 is not known"),
         ("no-version", "numeric `version`"),
         ("bad-name", "character '.'"),
-        ("rules", "12 rule(s)"),
+        ("rules", "16 rule(s)"),
+        ("bad-destination", "leave the `*.` out"),
         ("not-json", "not a VM spec"),
     ] {
         let path = contract().join("invalid").join(file).with_extension("json");
@@ -48,7 +49,7 @@ fn check_accepts_good_specs_and_says_what_is_wrong_with_others() {
         assert_eq!(output.status.code(), Some(1), "{file}");
         assert!(text.contains(said) && text.contains(file), "{file}: {text}");
     }
-    assert_eq!(specs(&contract().join("invalid")).len(), 6, "each invalid spec is named above");
+    assert_eq!(specs(&contract().join("invalid")).len(), 7, "each invalid spec is named above");
     tool().args(["check", "/no/such/spec.json"]).assert().code(2);
 }
 
@@ -69,6 +70,10 @@ fn each_broken_rule_is_named_with_its_field() {
         "persistence.homeMib",
         "environment.A-B",
         "environment.OK",
+        "network.egress.to",
+        "network.peers",
+        "forwards[0]",
+        "forwards[1]",
     ] {
         assert!(said.contains(&format!("{field}:")), "{field} in {said}");
     }

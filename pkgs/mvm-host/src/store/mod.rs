@@ -409,6 +409,7 @@ fn new_machine_id() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mvm_spec::egress::Egress;
     use mvm_spec::latest::{Guest, Network, Persistence, Resources, User, VERSION};
     use std::os::unix::fs::PermissionsExt;
 
@@ -429,7 +430,10 @@ mod tests {
                 mac: name.mac(),
                 address: subnet(),
                 gateway: subnet().address,
+                egress: Egress::Outbound,
+                peers: Vec::new(),
             }),
+            forwards: Vec::new(),
             persistence: Persistence::default(),
             environment: std::collections::BTreeMap::new(),
             ephemeral: false,

@@ -11,6 +11,7 @@ use crate::units::parse_mib;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use mvm_host::realm::Realm;
+use mvm_spec::egress::Egress;
 use mvm_spec::latest::{Guest, Network, Persistence, Project, Resources, User};
 use mvm_spec::net::Cidr;
 use mvm_spec::{VmName, VmSpec};
@@ -87,6 +88,7 @@ pub fn draft(
         project: project.map(|path| Project { path }),
         user,
         network: (!args.no_network).then(|| network(&name, realm)),
+        forwards: Vec::new(),
         persistence,
         environment,
         ephemeral: false,
@@ -116,6 +118,8 @@ fn network(name: &VmName, realm: &Realm) -> Network {
         mac: name.mac(),
         address: Cidr { address, prefix: subnet.prefix },
         gateway: subnet.address,
+        egress: Egress::Outbound,
+        peers: Vec::new(),
     }
 }
 
