@@ -25,7 +25,8 @@ async fn apply(handle: &Handle, network: Option<&GuestNetwork>, limit: Duration)
     handle.link().set(up).execute().await.context("can't bring the loopback interface up")?;
     let Some(network) = network else { return Ok(()) };
     let GuestNetwork { mac, address, gateway, mtu, .. } = network;
-    let index = wait_for_interface(*mac, limit).await?;
+    let (index, name) = wait_for_interface(*mac, limit).await?;
+    without_ipv6(&name)?;
     handle
         .address()
         .add(index, address.address.into(), address.prefix)
@@ -45,11 +46,11 @@ async fn apply(handle: &Handle, network: Option<&GuestNetwork>, limit: Duration)
         .with_context(|| format!("can't set the default route by {gateway}"))
 }
 
-async fn wait_for_interface(mac: MacAddr, limit: Duration) -> anyhow::Result<u32> {
+async fn wait_for_interface(mac: MacAddr, limit: Duration) -> anyhow::Result<(u32, String)> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(index) = find(Path::new("/sys/class/net"), mac) {
-            return Ok(index);
+        if let Some(found) = find(Path::new("/sys/class/net"), mac) {
+            return Ok(found);
         }
         if Instant::now() >= deadline {
             bail!(
@@ -61,12 +62,25 @@ async fn wait_for_interface(mac: MacAddr, limit: Duration) -> anyhow::Result<u32
     }
 }
 
-/// The index of the interface with `mac` among the entries of `class` (`/sys/class/net`).
-pub fn find(class: &Path, mac: MacAddr) -> Option<u32> {
+/// The network carries no IPv6: without addresses of it, programs don't wait for what would never answer.
+fn without_ipv6(interface: &str) -> anyhow::Result<()> {
+    let file = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    match std::fs::write(&file, "1") {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.with_context(|| format!("can't write {file}")),
+    }
+}
+
+/// Index and name of the interface with `mac` among the entries of `class` (`/sys/class/net`).
+pub fn find(class: &Path, mac: MacAddr) -> Option<(u32, String)> {
     std::fs::read_dir(class).ok()?.flatten().find_map(|entry| {
         let read = |file| std::fs::read_to_string(entry.path().join(file)).ok();
         let found: MacAddr = read("address")?.trim_end().parse().ok()?;
-        if found == mac { read("ifindex")?.trim_end().parse().ok() } else { None }
+        if found != mac {
+            return None;
+        }
+        Some((read("ifindex")?.trim_end().parse().ok()?, entry.file_name().into_string().ok()?))
     })
 }
 
@@ -82,7 +96,7 @@ mod tests {
             std::fs::write(class.path().join(name).join("address"), format!("{mac}\n")).unwrap();
             std::fs::write(class.path().join(name).join("ifindex"), format!("{index}\n")).unwrap();
         }
-        assert_eq!(find(class.path(), "02:00:5e:10:00:01".parse().unwrap()), Some(2));
+        assert_eq!(find(class.path(), "02:00:5e:10:00:01".parse().unwrap()), Some((2, "eth0".to_owned())));
         assert_eq!(find(class.path(), "02:00:5e:10:00:02".parse().unwrap()), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Talking to the keeper.
 
 use crate::keeper::protocol::{Event, FRAME_MAX, Request, RunningVm, Timing};
+use crate::net::counters::Denied;
 use crate::realm::Realm;
 use crate::{Error, Result};
 use mvm_spec::VmName;
@@ -162,6 +163,16 @@ pub async fn stop(
     match connection.request(&request, on_event).await? {
         Some(Event::Stopped { already, killed }) => Ok(Stopped { already, killed }),
         None => Ok(Stopped { already: true, killed: false }),
+        Some(other) => Err(unexpected(&other)),
+    }
+}
+
+/// What was refused to VM `name` on the network since its start; none if it does not run or has no network.
+pub async fn denied(realm: &Realm, name: &VmName) -> Result<Option<Denied>> {
+    let Some(mut connection) = Connection::open(realm).await? else { return Ok(None) };
+    match connection.request(&Request::Denied { name: name.clone() }, &mut |_| {}).await? {
+        Some(Event::Denied { denied }) => Ok(denied),
+        None => Ok(None),
         Some(other) => Err(unexpected(&other)),
     }
 }

@@ -13,7 +13,9 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
     let result = match arguments.as_slice() {
         ["keeper", kind] => crate::keeper::main(kind),
         ["fs", config] => crate::fileserver::main(config),
+        ["proxy", config] => crate::ports::proxy::main(config),
         ["vmm", config] => crate::vmm_process::main(config),
+        ["dnsmasq", config] => crate::dnsmasq_process::main(config),
         _ => {
             eprintln!("mvm internal: unknown process {arguments:?}; this command is for mvm itself");
             return ExitCode::from(2);

@@ -6,13 +6,16 @@
 
 pub mod boot;
 pub mod client;
+pub mod dnsmasq_process;
 pub mod error;
+pub mod fault;
 pub mod fileserver;
 pub mod internal;
 pub mod keeper;
 pub mod keys;
 pub mod net;
 pub mod overlay;
+pub mod ports;
 pub mod realm;
 pub mod sandbox;
 pub mod store;

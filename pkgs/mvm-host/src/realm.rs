@@ -8,6 +8,7 @@
 //! $XDG_CONFIG_HOME/microvm-dev/config.toml, else /etc/microvm-dev/config.toml
 //! ```
 
+use crate::net::topology::{BridgePerVm, SharedBridge, Topology};
 use crate::{Error, Result};
 use mvm_spec::net::Cidr;
 use serde::Deserialize;
@@ -40,16 +41,31 @@ pub enum Accel {
     Tcg,
 }
 
+/// How VMs are wired up (see [`crate::net::topology`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopologyKind {
+    /// One bridge for all.
+    #[default]
+    SharedBridge,
+    /// A bridge and a network for each.
+    BridgePerVm,
+}
+
 /// Settings of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Config {
     /// Realm used when `--realm` is not given.
     pub realm: Option<RealmKind>,
-    /// Name of the bridge.
+    /// How VMs are wired up.
+    pub topology: TopologyKind,
+    /// Name of the shared bridge.
     pub bridge: String,
-    /// The bridge's address and subnet.
+    /// The shared bridge's address and subnet.
     pub subnet: Cidr,
+    /// What networks of bridges for one VM are taken from.
+    pub subnets: Cidr,
     /// Acceleration.
     pub accel: Accel,
     /// Kernel image of embedded guests, if not the one found.
@@ -62,12 +78,28 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             realm: None,
+            topology: TopologyKind::default(),
             bridge: "virbr-mvm".to_owned(),
             subnet: Cidr { address: Ipv4Addr::new(192, 168, 100, 1), prefix: 24 },
+            subnets: Cidr { address: Ipv4Addr::new(10, 0, 0, 0), prefix: 8 },
             accel: Accel::Auto,
             kernel: None,
             dns: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// The topology that the settings ask for. Errors: settings that can't work, by name.
+    pub fn topology(&self) -> Result<Box<dyn Topology>> {
+        let topology: Box<dyn Topology> = match self.topology {
+            TopologyKind::SharedBridge => {
+                Box::new(SharedBridge { bridge: self.bridge.clone(), address: self.subnet })
+            }
+            TopologyKind::BridgePerVm => Box::new(BridgePerVm { pool: self.subnets }),
+        };
+        topology.check()?;
+        Ok(topology)
     }
 }
 
@@ -185,6 +217,11 @@ impl Realm {
     /// The file whose lock the keeper holds while it lives.
     pub fn keeper_lock(&self) -> PathBuf {
         self.run_dir.join("keeper.lock")
+    }
+
+    /// The socket of the proxy of port forwards.
+    pub fn ports_socket(&self) -> PathBuf {
+        self.run_dir.join("ports.sock")
     }
 
     /// What the keeper writes about itself.

@@ -81,6 +81,7 @@ fn help_of_every_verb() {
         "run",
         "list",
         "status",
+        "port",
         "logs",
         "cp",
         "delete",
@@ -107,6 +108,16 @@ fn wrong_usage_is_2() {
         &["create", "a", "--home-size", "1G"],
         &["create", "a", "--project", ".", "--no-project"],
         &["create", "a", "--copies", "0"],
+        &["create", "a", "--port", "8080:"],
+        &["create", "a", "--port", "8080:80", "--no-network"],
+        &["create", "a", "--allow", "*.example.com"],
+        &["create", "a", "--allow", "example.com", "--egress", "none"],
+        &["create", "a", "--peer", "Not_A_Name"],
+        &["port"],
+        &["port", "a", "8080:80", "--remove", "8080"],
+        &["port", "a", "8080:80", "--list"],
+        &["port", "a", "--remove", "0"],
+        &["port", "a", "70000:1"],
         &["start"],
         &["start", "a", "--all"],
         &["exec", "a"],
@@ -204,7 +215,7 @@ fn copies_are_made_all_or_none() {
     // The default subnet has 245 addresses for VMs.
     let text = stderr(&place, &["create", "many", "--copies", "300"], 1);
     assert!(text.contains("no address is free"), "{text}");
-    let left: Vec<_> = names(&place.path("state")).into_iter().filter(|name| name != ".lock").collect();
+    let left: Vec<_> = names(&place.path("state")).into_iter().filter(|name| !name.starts_with('.')).collect();
     assert_eq!(left, ["ci-3"]);
 }
 

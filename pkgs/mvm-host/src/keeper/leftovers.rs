@@ -3,8 +3,8 @@
 //! In a user realm that is little: everything but files goes with the namespaces. In the host realm a killed keeper
 //! leaves bridge and rules, which the next one takes over.
 
-use crate::net::{NetworkPlan, link::Links, nft, ruleset};
-use crate::realm::{Realm, RealmKind};
+use crate::net::{link::Links, nft, ruleset};
+use crate::realm::{Config, Realm, RealmKind};
 use crate::store::Store;
 use crate::{Error, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -66,7 +66,7 @@ pub fn sweep(realm: &Realm, mode: Mode) -> Result<Vec<String>> {
             .enable_all()
             .build()
             .map_err(Error::system("start a runtime"))?;
-        found.extend(runtime.block_on(sweep_network(&NetworkPlan::of(realm), mode))?);
+        found.extend(runtime.block_on(sweep_network(&realm.config, mode))?);
     }
     Ok(found)
 }
@@ -75,11 +75,11 @@ fn directory(dir: &Path) -> String {
     format!("the directory {}", dir.display())
 }
 
-async fn sweep_network(plan: &NetworkPlan, mode: Mode) -> Result<Vec<String>> {
+async fn sweep_network(config: &Config, mode: Mode) -> Result<Vec<String>> {
     let links = Links::open()?;
     let mut found = Vec::new();
-    let bridge = &plan.bridge.name;
-    if links.addresses().await?.iter().any(|address| address.address == plan.bridge.address) {
+    let bridge = &config.bridge;
+    if links.addresses().await?.iter().any(|address| address.address == config.subnet) {
         found.push(format!("the bridge {bridge}"));
         if mode == Mode::Remove {
             links.delete_bridge(bridge).await?;

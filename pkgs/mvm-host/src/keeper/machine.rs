@@ -284,7 +284,7 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
             mac: network.mac,
             address: network.address,
             gateway: network.gateway,
-            dns: keeper.network.dns(),
+            dns: keeper.network.dns(network),
             domain: Some("mvm".to_owned()),
             mtu: keeper.network.mtu(),
         }),

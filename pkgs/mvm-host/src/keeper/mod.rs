@@ -16,16 +16,20 @@ mod console;
 pub mod leftovers;
 mod machine;
 mod mux;
+mod names;
 mod namespaces;
 mod network;
+mod ports;
 pub mod protocol;
 mod server;
+mod trouble;
 mod vm;
 
 use crate::realm::{Realm, RealmKind};
-use crate::sandbox::privileges;
+use crate::sandbox::{limits::FILES_MAX, privileges};
 use crate::{Error, Result};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -96,14 +100,26 @@ pub fn main(kind: &str) -> Result<()> {
     let Some(lock) = lock_or_find_other(&realm)? else {
         return announce();
     };
+    raise_file_limit();
     // Away from the terminal and its signals. An error means that this process leads a session already.
     let _ = nix::unistd::setsid();
     let host_pid = namespaces::enter(kind)?;
     server::run(realm, host_pid, lock)
 }
 
+/// Raises the limit of open files as far as this process may: file servers hold one for each file in a guest's cache,
+/// the proxy two for each forward. What can't be raised is said by `mvm doctor`.
+fn raise_file_limit() {
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    // Only a privileged process may raise the hard limit, and at most to fs.nr_open (getrlimit(2)).
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok());
+    let wanted = most.unwrap_or(hard).min(FILES_MAX).max(hard);
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted)
+        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+}
+
 /// Tells [`spawn`] that the socket answers, and lets go of the pipe to it.
-fn announce() -> Result<()> {
+pub(crate) fn announce() -> Result<()> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{READY}").and_then(|()| stdout.flush()).map_err(Error::system("report readiness"))?;
     let null = OpenOptions::new().write(true).open("/dev/null").map_err(Error::io("open", "/dev/null"))?;

@@ -4,7 +4,14 @@
 //! there, while the rest of the keeper stays in the host's: a namespace belongs to a thread, and everything the thread
 //! starts is born into it.
 
-use crate::net::{self, NetworkPlan, ruleset::Port, uplink};
+use super::names::Names;
+use super::ports::Forwarded;
+use super::trouble::Trouble;
+use crate::net::counters::Denied;
+use crate::net::dnsmasq::VmHost;
+use crate::net::ruleset::Guest;
+use crate::net::topology::Topology;
+use crate::net::{self, NetworkPlan, uplink, watch};
 use crate::realm::{Realm, RealmKind};
 use crate::{Error, Result};
 use mvm_spec::VmName;
@@ -13,7 +20,7 @@ use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -25,51 +32,49 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 enum Request {
-    Attach { port: Port, reply: oneshot::Sender<Result<OwnedFd>> },
-    Detach { tap: String },
+    Attach { name: VmName, network: Box<NetworkSpec>, reply: oneshot::Sender<Result<OwnedFd>> },
+    Detach { name: VmName },
+    Denied { name: VmName, reply: oneshot::Sender<Result<Denied>> },
+    Forward { reply: oneshot::Sender<Result<()>> },
     End { reply: oneshot::Sender<()> },
 }
 
 /// The network, for the keeper's tasks.
 pub struct Network {
+    realm: Realm,
     plan: NetworkPlan,
     pin: PathBuf,
+    forwarded: Forwarded,
     thread: RefCell<Option<mpsc::UnboundedSender<Request>>>,
     trouble: Trouble,
 }
 
-/// What users of VMs should know about the network, as it is now.
-#[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Vec<String>>>);
-
-impl Trouble {
-    fn set(&self, warnings: Vec<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
-    }
-    fn get(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 impl Network {
-    /// The network of `realm`, of which nothing exists yet.
-    pub fn new(realm: &Realm) -> Self {
+    /// The network of `realm`, of which nothing exists yet. `forwarded` says what is to be forwarded by rules.
+    pub fn new(realm: &Realm, forwarded: Forwarded) -> Self {
         Self {
+            realm: realm.clone(),
             plan: NetworkPlan::of(realm),
             pin: uplink::namespace_file(&realm.run_dir),
+            forwarded,
             thread: RefCell::default(),
             trouble: Trouble::default(),
         }
     }
 
-    /// Name servers for guests.
-    pub fn dns(&self) -> Vec<Ipv4Addr> {
-        self.plan.dns()
+    /// Where the network's namespace is pinned, in a user realm, once it exists.
+    pub fn namespace(&self) -> Option<PathBuf> {
+        (self.realm.kind == RealmKind::User).then(|| self.pin.clone())
+    }
+
+    /// Name servers for a guest: the bridge's, or, where there is none, whom else it may ask.
+    pub fn dns(&self, network: &NetworkSpec) -> Vec<Ipv4Addr> {
+        if Names::available() { vec![network.gateway] } else { self.plan.dns() }
     }
 
     /// Largest packet of guests, in bytes.
     pub fn mtu(&self) -> u32 {
-        self.plan.bridge.mtu
+        self.plan.mtu
     }
 
     /// What is wrong with it at present.
@@ -79,34 +84,54 @@ impl Network {
 
     /// Makes the port of a VM and returns its tap, which goes when the descriptor is closed.
     pub async fn attach(&self, name: &VmName, network: &NetworkSpec) -> Result<OwnedFd> {
-        if network.bridge != self.plan.bridge.name || network.gateway != self.plan.bridge.address.address {
-            return Err(Error::Failed(format!(
-                "VM `{name}` was made for the bridge {} with {}, but this realm has {} with {}; make the VM anew, or \
-                 set `bridge` and `subnet` in config.toml as they were",
-                network.bridge, network.gateway, self.plan.bridge.name, self.plan.bridge.address
-            )));
-        }
-        let port = Port { tap: name.tap(), mac: network.mac, address: network.address.address };
+        let topology = self.realm.config.topology()?;
+        topology.fits(name, network)?;
         let (reply, attached) = oneshot::channel();
-        self.send(Request::Attach { port, reply })?;
+        self.send(Request::Attach { name: name.clone(), network: Box::new(network.clone()), reply })?;
         attached.await.map_err(|_| thread_gone())?
     }
 
     /// Removes what is left of the port of a VM that has ended.
     pub fn detach(&self, name: &VmName) {
-        if let Some(thread) = self.thread.borrow().as_ref() {
-            // Without a thread there is no network, and no port.
-            let _ = thread.send(Request::Detach { tap: name.tap() });
+        // Without a thread there is no network, and no port.
+        let _ = self.tell(Request::Detach { name: name.clone() });
+    }
+
+    /// What was refused to VM `name`; none if it is not on the network, or nobody counts.
+    pub async fn denied(&self, name: &VmName) -> Option<Denied> {
+        let (reply, denied) = oneshot::channel();
+        self.tell(Request::Denied { name: name.clone(), reply })?;
+        match denied.await {
+            Ok(Ok(denied)) => Some(denied),
+            Ok(Err(error)) => {
+                tracing::debug!("{error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Brings the forwards that go by rules to what is stored of the VMs that run.
+    pub async fn forward(&self) -> Result<()> {
+        let (reply, done) = oneshot::channel();
+        match self.tell(Request::Forward { reply }) {
+            Some(()) => done.await.map_err(|_| thread_gone())?,
+            None => Ok(()),
         }
     }
 
     /// Takes everything down.
     pub async fn end(&self) {
-        let Some(thread) = self.thread.borrow_mut().take() else { return };
         let (reply, ended) = oneshot::channel();
-        if thread.send(Request::End { reply }).is_ok() {
+        if self.tell(Request::End { reply }).is_some() {
             let _ = ended.await;
         }
+        self.thread.borrow_mut().take();
+    }
+
+    /// Sends to the thread if there is one.
+    fn tell(&self, request: Request) -> Option<()> {
+        self.thread.borrow().as_ref()?.send(request).ok()
     }
 
     fn send(&self, request: Request) -> Result<()> {
@@ -120,11 +145,18 @@ impl Network {
 
     fn start_thread(&self) -> Result<mpsc::UnboundedSender<Request>> {
         let (sender, requests) = mpsc::unbounded_channel();
-        let (plan, pin, trouble, host) =
-            (self.plan.clone(), self.pin.clone(), self.trouble.clone(), Handle::current());
+        let thread = Thread {
+            topology: self.realm.config.topology()?,
+            plan: self.plan.clone(),
+            pin: self.pin.clone(),
+            names_dir: self.realm.run_dir.join("dns"),
+            forwarded: self.forwarded.clone(),
+            trouble: self.trouble.clone(),
+            host: Handle::current(),
+        };
         std::thread::Builder::new()
             .name("network".to_owned())
-            .spawn(move || thread(plan, pin, trouble, host, requests))
+            .spawn(move || thread.run(requests))
             .map_err(Error::system("start the network thread"))?;
         Ok(sender)
     }
@@ -134,101 +166,191 @@ fn thread_gone() -> Error {
     Error::Failed("the keeper's network thread has ended; stop all VMs and start them again".to_owned())
 }
 
-/// The thread. What fails before the first request is its answer.
-fn thread(
+/// What the thread works with.
+struct Thread {
+    topology: Box<dyn Topology>,
     plan: NetworkPlan,
     pin: PathBuf,
+    names_dir: PathBuf,
+    forwarded: Forwarded,
     trouble: Trouble,
+    /// The keeper's runtime, whose thread is in the host's network namespace.
     host: Handle,
-    mut requests: mpsc::UnboundedReceiver<Request>,
-) {
-    let enter = || -> Result<tokio::runtime::Runtime> {
-        if plan.kind == RealmKind::User {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-                .map_err(Error::system("make the realm's network namespace"))?;
-            uplink::pin_namespace(&pin)?;
+}
+
+impl Thread {
+    /// The thread. What fails before the first request is its answer.
+    fn run(self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let enter = || -> Result<tokio::runtime::Runtime> {
+            if self.plan.kind == RealmKind::User {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                    .map_err(Error::system("make the realm's network namespace"))?;
+                uplink::pin_namespace(&self.pin)?;
+            }
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(Error::system("start the network thread's runtime"))
+        };
+        match enter() {
+            Ok(runtime) => {
+                LocalSet::new().block_on(&runtime, self.serve(requests));
+                runtime.shutdown_background();
+            }
+            Err(error) => refuse(requests.blocking_recv(), error),
         }
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::system("start the network thread's runtime"))
-    };
-    match enter() {
-        Ok(runtime) => {
-            LocalSet::new().block_on(&runtime, serve(plan, pin, trouble, host, requests));
-            runtime.shutdown_background();
+    }
+
+    async fn serve(self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let network = match net::Network::set_up(self.plan.clone()).await {
+            Ok((network, warnings)) => {
+                self.trouble.set("rules", warnings);
+                Rc::new(network)
+            }
+            Err(error) => return refuse(requests.recv().await, error),
+        };
+        let names = Rc::new(Names::new(self.plan.clone(), self.names_dir.clone(), self.trouble.clone()));
+        if let Some(plan) = network.uplink_plan(self.pin.clone()) {
+            let (host, trouble) = (self.host.clone(), self.trouble.clone());
+            tokio::task::spawn_local(keep_uplink(host, network.clone(), plan, trouble));
         }
-        Err(error) => {
-            if let Some(Request::Attach { reply, .. }) = requests.blocking_recv() {
-                let _ = reply.send(Err(error));
+        let (forwarded, trouble) = (self.forwarded.clone(), self.trouble.clone());
+        tokio::task::spawn_local(keep_rules(network.clone(), names.clone(), forwarded, trouble));
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Attach { name, network: spec, reply } => {
+                    let file = self.attach(&network, &names, name.clone(), &spec).await;
+                    if file.is_err() {
+                        names.remove(&name);
+                    }
+                    // Who asked may be gone: the tap goes with its file.
+                    let _ = reply.send(file);
+                }
+                Request::Detach { name } => {
+                    names.remove(&name);
+                    if let Err(error) = network.remove_guest(&name).await {
+                        tracing::warn!("{error}");
+                    }
+                }
+                Request::Denied { name, reply } => {
+                    let network = network.clone();
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(network.denied(&name).await);
+                    });
+                }
+                Request::Forward { reply } => {
+                    let _ = reply.send(bring_forwards(&network, &self.forwarded).await);
+                }
+                Request::End { reply } => {
+                    if let Err(error) = network.tear_down().await {
+                        tracing::warn!("{error}");
+                    }
+                    if let Err(error) = uplink::unpin_namespace(&self.pin) {
+                        tracing::warn!("{error}");
+                    }
+                    let _ = std::fs::remove_dir_all(&self.names_dir);
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
+    }
+
+    async fn attach(
+        &self,
+        network: &net::Network,
+        names: &Names,
+        name: VmName,
+        spec: &NetworkSpec,
+    ) -> Result<OwnedFd> {
+        let NetworkSpec { mac, address, gateway, egress, peers, .. } = spec;
+        let address = address.address;
+        let bridge = self.topology.bridge(spec, self.plan.mtu);
+        network.ensure_bridge(&bridge).await?;
+        let host = VmHost { name: name.clone(), mac: *mac, address };
+        let resolver_port = names.add(&bridge, host, egress)?;
+        let guest = Guest {
+            tap: name.tap(),
+            mac: *mac,
+            address,
+            gateway: *gateway,
+            bridge: bridge.name,
+            peers: peers.clone(),
+            egress: egress.clone(),
+            resolver_port,
+            name,
+        };
+        network.add_guest(guest, None).await
     }
 }
 
-async fn serve(
-    plan: NetworkPlan,
-    pin: PathBuf,
-    trouble: Trouble,
-    host: Handle,
-    mut requests: mpsc::UnboundedReceiver<Request>,
-) {
-    let (network, warnings) = match net::Network::set_up(plan).await {
-        Ok(network) => network,
-        Err(error) => {
-            if let Some(Request::Attach { reply, .. }) = requests.recv().await {
-                let _ = reply.send(Err(error));
-            }
-            return;
-        }
-    };
-    trouble.set(warnings.clone());
-    if let Some(plan) = network.uplink_plan(pin.clone()) {
-        tokio::task::spawn_local(keep_uplink(host, plan, trouble, warnings));
-    }
-    while let Some(request) = requests.recv().await {
-        match request {
-            Request::Attach { port, reply } => {
-                let file = network.add_port(&port, None).await;
-                // Who asked may be gone: the tap goes with its file.
-                let _ = reply.send(file);
-            }
-            Request::Detach { tap } => {
-                if let Err(error) = network.remove_port(&tap).await {
-                    tracing::warn!("{error}");
-                }
-            }
-            Request::End { reply } => {
-                if let Err(error) = network.tear_down().await {
-                    tracing::warn!("{error}");
-                }
-                if let Err(error) = uplink::unpin_namespace(&pin) {
-                    tracing::warn!("{error}");
-                }
-                let _ = reply.send(());
-                return;
-            }
-        }
+/// Answers the first request with the error that keeps the thread from serving any.
+fn refuse(request: Option<Request>, error: Error) {
+    if let Some(Request::Attach { reply, .. }) = request {
+        let _ = reply.send(Err(error));
     }
 }
 
 /// Attaches the uplink, and again when it breaks off; VMs run on meanwhile.
-async fn keep_uplink(host: Handle, plan: uplink::UplinkPlan, trouble: Trouble, warnings: Vec<String>) {
+async fn keep_uplink(host: Handle, network: Rc<net::Network>, plan: uplink::UplinkPlan, trouble: Trouble) {
+    const SOURCE: &str = "uplink";
     let mut pause = RETRY_FIRST;
     loop {
-        let error = match uplink::attach(&host, &plan).await {
+        let error = match uplink::attach(&host, &network, &plan).await {
             Ok(mut uplink) => {
-                trouble.set(warnings.clone());
+                trouble.clear(SOURCE);
                 pause = RETRY_FIRST;
-                uplink.run().await
+                uplink.run(&network).await
             }
             Err(error) => error,
         };
         tracing::warn!("{error}");
-        let mut now = warnings.clone();
-        now.push(error.to_string());
-        trouble.set(now);
+        trouble.set(SOURCE, vec![error.to_string()]);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_LONGEST);
     }
+}
+
+/// Puts the rules back when somebody else has removed them.
+async fn keep_rules(network: Rc<net::Network>, names: Rc<Names>, forwarded: Forwarded, trouble: Trouble) {
+    const SOURCE: &str = "rules watch";
+    let mut watch = match watch::Watch::open() {
+        Ok(watch) => watch,
+        Err(error) => return trouble.set(SOURCE, vec![error.to_string()]),
+    };
+    loop {
+        if let Err(error) = watch.lost().await {
+            return trouble.set(SOURCE, vec![error.to_string()]);
+        }
+        match repair(&network, &forwarded).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!("somebody removed our nft rules; they are back");
+                names.forget_answers();
+                trouble.clear(SOURCE);
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                trouble.set(SOURCE, vec![format!("the rules that keep VMs apart are damaged: {error}")]);
+            }
+        }
+    }
+}
+
+/// Repairs the rules if they are damaged; says whether they were.
+async fn repair(network: &net::Network, forwarded: &Forwarded) -> Result<bool> {
+    if network.intact().await? {
+        return Ok(false);
+    }
+    // At once; what takes its time to be read comes after.
+    network.repair().await?;
+    bring_forwards(network, forwarded).await?;
+    Ok(true)
+}
+
+async fn bring_forwards(network: &net::Network, forwarded: &Forwarded) -> Result<()> {
+    let forwarded = forwarded.clone();
+    let read = tokio::task::spawn_blocking(move || forwarded.by_rules()).await;
+    let forwards = read.map_err(|error| Error::Failed(format!("reading the forwards broke off: {error}")))??;
+    network.replace_forwards(&forwards).await
 }

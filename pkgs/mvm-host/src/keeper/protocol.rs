@@ -3,6 +3,7 @@
 //! Frames are a big-endian `u32` of the length in bytes, then JSON. A connection carries one [`Request`]; the keeper
 //! answers with any number of [`Event`]s, the last of which ends the request ([`Event::is_last`]).
 
+use crate::net::counters::Denied;
 use mvm_spec::VmName;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,12 @@ pub enum Request {
         force: bool,
         /// How long the guest may take, in milliseconds, before the VMM is killed.
         timeout_ms: u64,
+    },
+    /// What was refused to a running VM on the network. Answer: [`Event::Denied`].
+    #[serde(rename_all = "camelCase")]
+    Denied {
+        /// The VM.
+        name: VmName,
     },
     /// Connect to the SSH server of a running VM: after [`Event::Connected`] the connection carries raw bytes.
     #[serde(rename_all = "camelCase")]
@@ -80,6 +87,12 @@ pub enum Event {
         already: bool,
         /// Whether the guest did not end in time and the VMM was killed.
         killed: bool,
+    },
+    /// What was refused to a VM on the network.
+    #[serde(rename_all = "camelCase")]
+    Denied {
+        /// Since its start; none for a VM that does not run, has no network, or whose packets nobody counts.
+        denied: Option<Denied>,
     },
     /// Raw bytes follow.
     Connected,

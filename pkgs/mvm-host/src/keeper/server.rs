@@ -2,7 +2,9 @@
 
 use super::protocol::{Event, Request, RunningVm};
 use super::vm::{self, End, Handle, Progress};
-use super::{announce, namespaces, network::Network};
+use super::network::Network;
+use super::ports::{Forwarded, Ports};
+use super::{announce, namespaces};
 use crate::client::{read_frame, write_frame};
 use crate::realm::Realm;
 use crate::sandbox::scope;
@@ -38,6 +40,8 @@ pub struct Keeper {
     pub store: Store,
     /// Its network.
     pub network: Network,
+    /// The proxy of its port forwards.
+    pub ports: Rc<Ports>,
     vms: RefCell<BTreeMap<VmName, Handle>>,
     clients: Cell<usize>,
     /// A VM or client has gone.
@@ -66,11 +70,14 @@ async fn serve(realm: Realm, host_pid: i32) -> Result<()> {
     store.sweep_ephemeral(STALE_EPHEMERAL)?;
     let socket = realm.socket();
     let listener = bind(&realm)?;
-    let network = Network::new(&realm);
+    let forwarded = Forwarded::new(&realm);
+    let network = Network::new(&realm, forwarded.clone());
+    let ports = Rc::new(Ports::new(&realm, forwarded, network.namespace()));
     let keeper = Rc::new(Keeper {
         realm,
         store,
         network,
+        ports,
         vms: RefCell::default(),
         clients: Cell::new(0),
         changed: Notify::new(),
@@ -105,6 +112,7 @@ async fn serve(realm: Realm, host_pid: i32) -> Result<()> {
     }
     // From here on new clients find no keeper; one that has connected already sees its connection close, and tries again.
     let _ = std::fs::remove_file(socket);
+    keeper.ports.end();
     keeper.network.end().await;
     Ok(())
 }
@@ -146,6 +154,10 @@ impl Keeper {
                 write_frame(&mut stream, &step).await?;
                 let stopped = self.stop(&name, force, Duration::from_millis(timeout_ms)).await;
                 write_frame(&mut stream, &stopped).await
+            }
+            Some(Request::Denied { name }) => {
+                let denied = self.network.denied(&name).await;
+                write_frame(&mut stream, &Event::Denied { denied }).await
             }
             Some(Request::Ssh { name }) => self.ssh(stream, &name).await,
         }

@@ -181,6 +181,7 @@ impl Life {
             Err(StartError::Final(error)) => End::Failed { message: error.to_string(), console: Vec::new() },
         };
         if self.spec().network.is_some() {
+            self.close_ports().await;
             self.keeper.network.detach(self.name());
         }
         let end = self.settle(end);
@@ -240,12 +241,38 @@ impl Life {
         self.step(format!("booting {}", self.name()));
         let deadline = tokio::time::Instant::now() + prepared.boot_deadline;
         let launched = Instant::now();
-        match self.greet(&mut attempt, deadline, launched).await {
+        let ports = self.open_ports();
+        let (greeted, warnings) = tokio::join!(self.greet(&mut attempt, deadline, launched), ports);
+        self.warnings.extend(warnings);
+        match greeted {
             Ok(()) => Ok(attempt),
             Err(error) => {
                 attempt.kill().await;
                 Err(error)
             }
+        }
+    }
+
+    /// Opens the VM's port forwards, beside its boot: their ports are taken early, and free ones found wanting late
+    /// would be of no use. Returns what the user should know.
+    fn open_ports(&self) -> impl Future<Output = Vec<String>> + use<> {
+        let (keeper, name) = (self.keeper.clone(), self.name().clone());
+        let address = self.spec().network.as_ref().map(|network| network.address.address);
+        async move {
+            let Some(address) = address else { return Vec::new() };
+            let mut warnings = keeper.ports.open(&name, address).await;
+            if let Err(error) = keeper.network.forward().await {
+                warnings.push(error.to_string());
+            }
+            warnings
+        }
+    }
+
+    async fn close_ports(&self) {
+        if self.keeper.ports.close(self.name()).await
+            && let Err(error) = self.keeper.network.forward().await
+        {
+            tracing::warn!("{error}");
         }
     }
 
@@ -334,6 +361,7 @@ impl Life {
         }
         if self.spec().network.is_some() {
             self.warnings.extend(self.keeper.network.warnings());
+            self.warnings.extend(self.keeper.ports.warnings());
         }
         let timings = std::mem::take(&mut self.timings);
         self.report.send_replace(Progress::Running { timings, warnings: self.warnings.clone() });

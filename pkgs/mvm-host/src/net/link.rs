@@ -3,13 +3,18 @@
 use super::conflict::{self, Conflict, InterfaceAddress};
 use super::{sysctl, tap};
 use crate::{Error, Result};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use mvm_spec::net::{Cidr, MacAddr};
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
@@ -22,6 +27,17 @@ pub struct BridgePlan {
     pub address: Cidr,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// How long it is there.
+    pub lifetime: Lifetime,
+}
+
+/// How long a bridge is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the realm's network.
+    Realm,
+    /// From its first guest to its last.
+    Guests,
 }
 
 impl BridgePlan {
@@ -67,37 +83,51 @@ impl Links {
         self.up(loopback.header.index, "lo").await
     }
 
-    /// Makes the bridge, with its address, up. One that is so already is left alone; one of another kind or with other
-    /// addresses, and an interface whose subnet overlaps, are errors, and then nothing has changed.
-    pub async fn ensure_bridge(&self, plan: &BridgePlan) -> Result<()> {
-        let BridgePlan { name, address, mtu } = plan;
+    /// Whether the bridge can be made: its index if it exists, and whether it lacks its address. An interface of another
+    /// kind, one with other addresses, and one whose subnet overlaps, are errors that name it.
+    pub async fn check_bridge(&self, plan: &BridgePlan) -> Result<(Option<u32>, bool)> {
+        let BridgePlan { name, address, lifetime, .. } = plan;
+        let setting = match lifetime {
+            Lifetime::Realm => "subnet",
+            Lifetime::Guests => "subnets",
+        };
         let existing = self.get(name).await?;
         if let Some(link) = &existing
             && kind(link) != Some(&InfoKind::Bridge)
         {
             return Err(Error::Failed(format!(
-                "the interface `{name}` exists and is no bridge; set another `bridge` in config.toml, or remove it"
+                "the interface `{name}` exists and is no bridge; {}remove it",
+                if *lifetime == Lifetime::Realm { "set another `bridge` in config.toml, or " } else { "" }
             )));
         }
         let index = existing.as_ref().map(|link| link.header.index);
         let addresses = self.addresses().await?;
-        let missing = match conflict::check(*address, index, &addresses) {
-            Ok(missing) => missing,
-            Err(Conflict::Own(found)) => {
-                return Err(Error::Failed(format!(
-                    "the bridge `{name}` has the address {found}, not {address}; stop its VMs and remove it \
-                     (`ip link delete {name}`), or set `subnet = \"{found}\"` in config.toml"
-                )));
-            }
+        match conflict::check(*address, index, &addresses) {
+            Ok(missing) => Ok((index, missing)),
+            Err(Conflict::Own(found)) => Err(Error::Failed(format!(
+                "the bridge `{name}` has the address {found}, not {address}; stop its VMs and remove it \
+                 (`ip link delete {name}`){}",
+                match lifetime {
+                    Lifetime::Realm => format!(", or set `subnet = \"{found}\"` in config.toml"),
+                    Lifetime::Guests => String::new(),
+                }
+            ))),
             Err(Conflict::Other { index, address: found }) => {
                 let other = self.name_of(index).await?;
-                return Err(Error::Failed(format!(
+                Err(Error::Failed(format!(
                     "the subnet of bridge `{name}` ({address}) overlaps with {found} of the interface `{other}`; set \
-                     another `subnet` in config.toml"
-                )));
+                     another `{setting}` in config.toml, and make the VMs in it anew"
+                )))
             }
-        };
-        let index = match index {
+        }
+    }
+
+    /// Makes the bridge, with its address, up. One that is so already is left alone; errors are those of
+    /// [`Self::check_bridge`], and then nothing has changed.
+    pub async fn ensure_bridge(&self, plan: &BridgePlan) -> Result<()> {
+        let BridgePlan { name, address, mtu, .. } = plan;
+        let (existing, missing) = self.check_bridge(plan).await?;
+        let index = match existing {
             Some(index) => index,
             None => {
                 let bridge = LinkBridge::new(name).address(plan.mac().0.to_vec()).build();
@@ -111,7 +141,8 @@ impl Links {
             }
         };
         let made = async {
-            sysctl::apply(&sysctl::plan_interface(name))?;
+            sysctl::apply(&sysctl::plan_bridge(name))?;
+            self.answer_at_once(index, name).await?;
             let settings = LinkUnspec::new_with_index(index).mtu(*mtu).build();
             self.handle
                 .link()
@@ -221,6 +252,47 @@ impl Links {
             && self.addresses().await?.iter().any(|a| a.index == index && a.address.address == address))
     }
 
+    /// Names of all interfaces.
+    pub async fn names(&self) -> Result<HashSet<String>> {
+        let mut names = HashSet::new();
+        let mut answers = self.handle.link().get().execute();
+        while let Some(link) =
+            answers.try_next().await.map_err(|error| explain("list the interfaces".to_owned(), error))?
+        {
+            names.extend(link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            }));
+        }
+        Ok(names)
+    }
+
+    /// Has the interface answer ARP requests for others (`proxy_arp_pvlan`) without the usual pause of up to 0.8 s, which
+    /// is for networks with several who answer (arp(7), `proxy_delay`). By netlink, because the sysctl is not there in a
+    /// user namespace.
+    async fn answer_at_once(&self, index: u32, name: &str) -> Result<()> {
+        let mut table = NeighbourTableMessage::default();
+        table.header.family = AddressFamily::Inet;
+        let parameters =
+            vec![NeighbourTableParameter::Ifindex(index), NeighbourTableParameter::ProxyDelay(0)];
+        table.attributes = vec![
+            NeighbourTableAttribute::Name("arp_cache".to_owned()),
+            NeighbourTableAttribute::Parms(parameters),
+        ];
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::SetNeighbourTable(table));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        let action = || format!("set the ARP delay of `{name}`");
+        let mut answers = self.handle.clone().request(request).map_err(|error| explain(action(), error))?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(message) = answer.payload
+                && message.code.is_some()
+            {
+                return Err(explain(action(), rtnetlink::Error::NetlinkError(message)));
+            }
+        }
+        Ok(())
+    }
+
     async fn get(&self, name: &str) -> Result<Option<LinkMessage>> {
         let mut answers = self.handle.link().get().match_name(name).execute();
         match answers.try_next().await {
@@ -303,7 +375,7 @@ mod tests {
     #[test]
     fn a_bridges_mac_address_is_local_and_unicast() {
         let address = "192.168.100.1/24".parse().unwrap();
-        let plan = BridgePlan { name: "virbr-mvm".into(), address, mtu: 1500 };
+        let plan = BridgePlan { name: "virbr-mvm".into(), address, mtu: 1500, lifetime: Lifetime::Realm };
         assert_eq!(plan.mac().0[0] & 3, 2);
     }
 }

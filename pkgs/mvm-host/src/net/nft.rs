@@ -22,6 +22,16 @@ pub async fn read_back(family: &str, table: &str) -> Result<String> {
     run(&["-n", "list", "table", family, table], "").await
 }
 
+/// As [`read_back`], without counters and the elements of sets.
+pub async fn list_terse(family: &str, table: &str) -> Result<String> {
+    run(&["-n", "-s", "-t", "list", "table", family, table], "").await
+}
+
+/// The answer to a command (`list set inet …`) as a JSON document (libnftables-json(5)).
+pub async fn json(command: &[&str]) -> Result<String> {
+    run(&[&["-j"], command].concat(), "").await
+}
+
 async fn run(arguments: &[&str], input: &str) -> Result<String> {
     let program = spawn::find("nft")
         .ok_or_else(|| Error::Failed("`nft` is not installed; install the package `nftables`".to_owned()))?;

@@ -59,6 +59,14 @@ pub fn plan_interface(name: &str) -> Vec<Sysctl> {
     ]
 }
 
+/// What holds for a bridge, set before it is up. It answers ARP requests of one port for addresses of another, which does
+/// not see them (Documentation/networking/ip-sysctl.rst, `proxy_arp_pvlan`): so that peers meet by way of the rules.
+pub fn plan_bridge(name: &str) -> Vec<Sysctl> {
+    let mut plan = plan_interface(name);
+    plan.push(sysctl(format!("ipv4/conf/{name}/proxy_arp_pvlan"), "1"));
+    plan
+}
+
 /// Brings the settings about; one that is so already is not written. A kernel without IPv6 is as good as IPv6 off.
 pub fn apply(plan: &[Sysctl]) -> Result<()> {
     for Sysctl { path, value } in plan {

@@ -16,7 +16,7 @@
 //! - `--dns-forward`: this address is the host's resolver, one on its loopback included.
 
 use super::link::Links;
-use super::{host_addresses, nft, ruleset, spawn};
+use super::{Network, host_addresses, nft, ruleset, spawn};
 use crate::{Error, Result};
 use mvm_spec::net::Cidr;
 use std::net::Ipv4Addr;
@@ -49,8 +49,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct UplinkPlan {
     /// Bind mount of the realm's network namespace ([`pin_namespace`]).
     pub namespace: PathBuf,
-    /// Rules while there is no uplink; `outside` is filled in.
-    pub rules: ruleset::Ruleset,
 }
 
 /// A working way out. Dropping it ends it, at once.
@@ -130,12 +128,12 @@ pub fn unpin_namespace(file: &Path) -> Result<()> {
     }
 }
 
-/// Attaches an uplink to the namespace of the calling thread and opens the rules for it. `host` is a runtime whose
+/// Attaches an uplink to the namespace of the calling thread and opens the rules of `network` for it. `host` is a runtime whose
 /// threads are in the host's network namespace; it must outlive the uplink.
 ///
 /// Errors, after which VMs run without a way out: `nft` or `pasta` is not installed (without rules there is no
 /// masquerading, and nothing that keeps guests from the host), or `pasta` failed.
-pub async fn attach(host: &Handle, plan: &UplinkPlan) -> Result<Uplink> {
+pub async fn attach(host: &Handle, network: &Network, plan: &UplinkPlan) -> Result<Uplink> {
     if !nft::installed() {
         return Err(Error::Failed(
             "guests can't reach out: `nft` is not installed; install the package `nftables` and start the VM again"
@@ -157,10 +155,9 @@ pub async fn attach(host: &Handle, plan: &UplinkPlan) -> Result<Uplink> {
             tracing::warn!("can't follow the host's addresses: {error}");
         }
     });
-    let mut rules = plan.rules.clone();
-    rules.outside =
-        Some(ruleset::Outside { link: Some(ADDRESS), resolver: Some(RESOLVER), host_addresses: known });
-    nft::apply(&ruleset::render(&rules)).await?;
+    let outside =
+        ruleset::Outside { link: Some(ADDRESS), resolver: network.resolver(), host_addresses: known };
+    network.set_outside(Some(outside)).await?;
     let namespace = plan.namespace.clone();
     let (child, log) = on(host, async move { run(&program, &namespace) }).await?;
     let mut uplink = Uplink { child, log, addresses, dns: vec![RESOLVER], mtu: MTU };
@@ -169,9 +166,9 @@ pub async fn attach(host: &Handle, plan: &UplinkPlan) -> Result<Uplink> {
 }
 
 impl Uplink {
-    /// Keeps the rules up to date with the host's addresses; returns why the uplink ended, when it does. Call it on
+    /// Keeps the rules of `network` up to date with the host's addresses; returns why the uplink ended, when it does. Call it on
     /// the realm's network thread.
-    pub async fn run(&mut self) -> Error {
+    pub async fn run(&mut self, network: &Network) -> Error {
         loop {
             tokio::select! {
                 status = self.child.wait() => return self.ended(status).await,
@@ -180,7 +177,7 @@ impl Uplink {
                         return Error::Failed("can't follow the host's addresses any more".to_owned());
                     }
                     let now = self.addresses.borrow_and_update().clone();
-                    if let Err(error) = nft::apply(&ruleset::render_host_addresses(&now)).await {
+                    if let Err(error) = network.set_host_addresses(&now).await {
                         return error;
                     }
                 }

@@ -47,3 +47,32 @@ pub fn give_up(uid: Uid, gid: Gid) -> Result<()> {
     }
     nix::sys::prctl::set_no_new_privs().map_err(Error::system("set no_new_privs"))
 }
+
+/// As [`give_up`], but keeps the capabilities `keep`, and through any exec: for a program that needs them and is not
+/// trusted with more.
+pub fn keep_only(uid: Uid, gid: Gid, keep: &[caps::Capability]) -> Result<()> {
+    let failed =
+        |error: caps::errors::CapsError| Error::Failed(format!("can't give up capabilities: {error}"));
+    let keep: CapsHashSet = keep.iter().copied().collect();
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    if caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP).map_err(failed)? {
+        for capability in caps::all().difference(&keep) {
+            // The kernel may know fewer than the library.
+            if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false) {
+                caps::drop(None, CapSet::Bounding, *capability).map_err(failed)?;
+            }
+        }
+    }
+    if Uid::current() != uid || Gid::current() != gid {
+        // Or the change of user would take them all.
+        nix::sys::prctl::set_keepcaps(true).map_err(Error::system("keep capabilities"))?;
+        nix::unistd::setgroups(&[]).map_err(Error::system("leave all groups"))?;
+        nix::unistd::setresgid(gid, gid, gid).map_err(Error::system(format!("become group {gid}")))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(Error::system(format!("become user {uid}")))?;
+    }
+    // Each of these is within the one before.
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted, CapSet::Ambient] {
+        caps::set(None, set, &keep).map_err(failed)?;
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(Error::system("set no_new_privs"))
+}

@@ -79,10 +79,18 @@ impl View {
 /// A namespace set of one's own for a process that is about to build a view: mounts, network, IPC.
 pub fn unshare() -> Result<()> {
     use rustix::thread::UnshareFlags;
+    unshare_these(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC)
+}
+
+/// The same for a process that serves the network it is in.
+pub fn unshare_but_network() -> Result<()> {
+    use rustix::thread::UnshareFlags;
+    unshare_these(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)
+}
+
+fn unshare_these(flags: rustix::thread::UnshareFlags) -> Result<()> {
     #[expect(unsafe_code, reason = "unshare is unsafe for CLONE_FILES alone, which is not asked for")]
-    let unshared = unsafe {
-        rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC)
-    };
+    let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
     unshared.map_err(Error::system("make namespaces for the sandbox"))?;
     rustix::mount::mount_change(
         "/",

@@ -3,6 +3,7 @@
 //! ```text
 //! STATE/                      mode 0700
 //!   .lock                     flock: exclusive while VMs are created or deleted (names, addresses)
+//!   .forwards.lock            flock: exclusive while port forwards change
 //!   .new-XXXX/  .trash-XXXX/  a VM half made or half deleted; swept by `sweep`
 //!   NAME/
 //!     spec.json               immutable
@@ -11,6 +12,7 @@
 //!     ssh/host_key{,.pub}     the guest's SSH host key, pinned in known_hosts
 //!     ssh/user_key{,.pub}     the key that logs in
 //!     ssh/known_hosts
+//!     forwards/               port forwards, a file for each port of the host (see `forwards`)
 //!     overlay/upper, overlay/work   the project's changes
 //!     home.img                home disk (with --persist)
 //!     console.log{,.1}        the guest's console
@@ -21,15 +23,18 @@
 //! directory and disappears by one, so that no process ever sees half a VM.
 
 mod files;
+mod forwards;
 
-use crate::{Error, Result, keys};
+pub use forwards::{ForwardsChange, ForwardsLock, StoredForward};
+
+use crate::net::topology::Topology;
+use crate::{Error, Result, fault, keys};
 use files::{Durability, lock_file, remove_tree, replace, sync_dir, write_new};
-use mvm_spec::net::Cidr;
+use mvm_spec::latest::Network;
 use mvm_spec::{VmName, VmSpec};
 use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,6 +64,15 @@ pub struct StoredVm {
     pub spec: VmSpec,
     /// What has become of it.
     pub state: VmState,
+}
+
+/// A VM to be made.
+#[derive(Clone, Debug)]
+pub struct NewVm {
+    /// What it is. Its forwards stay as long as the VM.
+    pub spec: VmSpec,
+    /// More forwards, which can be removed again.
+    pub forwards: Vec<mvm_spec::forward::Forward>,
 }
 
 /// The paths of one VM.
@@ -192,24 +206,36 @@ impl Store {
 
     /// Makes VMs: all of `drafts` or none.
     ///
-    /// A draft with a network gets a free address of `subnet` (the bridge's address and prefix). Names that are taken,
-    /// and a full subnet, are found before anything is written. Returns the specs as written.
-    pub fn create(&self, mut drafts: Vec<VmSpec>, subnet: Cidr) -> Result<Vec<VmSpec>> {
+    /// A draft with a network gets a free place of `topology`, and keeps its peers and egress. Names that are taken, and a
+    /// full subnet, are found before anything is written. Returns the specs as written.
+    pub fn create(&self, drafts: Vec<VmSpec>, topology: &dyn Topology) -> Result<Vec<VmSpec>> {
+        let lock = self.lock_forwards()?;
+        let vms = drafts.into_iter().map(|spec| NewVm { spec, forwards: Vec::new() }).collect();
+        self.create_with(&lock, vms, topology)
+    }
+
+    /// As [`Store::create`], with forwards that the holder of the lock has found to be free.
+    pub fn create_with(
+        &self,
+        _forwards: &ForwardsLock,
+        vms: Vec<NewVm>,
+        topology: &dyn Topology,
+    ) -> Result<Vec<VmSpec>> {
+        let (mut drafts, forwards): (Vec<VmSpec>, Vec<_>) =
+            vms.into_iter().map(|NewVm { spec, forwards }| (spec, forwards)).unzip();
         let _lock = self.lock()?;
         if let Some(draft) = drafts.iter().find(|draft| self.contains(&draft.name)) {
             return Err(Error::NameTaken(draft.name.clone()));
         }
         if drafts.iter().any(|draft| draft.network.is_some()) {
-            let used: Vec<Ipv4Addr> = self
-                .list()?
-                .into_iter()
-                .filter_map(|(_, vm)| vm.ok()?.spec.network.map(|network| network.address.address))
-                .collect();
-            let mut free = addresses(subnet).filter(|address| !used.contains(address));
-            for network in drafts.iter_mut().filter_map(|draft| draft.network.as_mut()) {
-                let address = free.next().ok_or(Error::SubnetFull { subnet, used: used.len() })?;
-                network.address = Cidr { address, prefix: subnet.prefix };
-                network.gateway = subnet.address;
+            let mut taken: Vec<Network> =
+                self.list()?.into_iter().filter_map(|(_, vm)| vm.ok()?.spec.network).collect();
+            for VmSpec { name, network, .. } in &mut drafts {
+                let Some(network) = network else { continue };
+                let (egress, peers) =
+                    (std::mem::take(&mut network.egress), std::mem::take(&mut network.peers));
+                *network = Network { egress, peers, ..topology.place(name, &taken)? };
+                taken.push(network.clone());
             }
         }
         let mut made: Vec<PathBuf> = Vec::new();
@@ -219,8 +245,8 @@ impl Store {
                 let _ = remove_tree(dir);
             }
         };
-        for draft in &drafts {
-            match self.create_dir(draft) {
+        for (draft, forwards) in drafts.iter().zip(&forwards) {
+            match self.create_dir(draft, forwards) {
                 Ok(dir) => made.push(dir),
                 Err(error) => {
                     undo(&made);
@@ -228,6 +254,7 @@ impl Store {
                 }
             }
         }
+        fault::point("create-made");
         for (draft, dir) in drafts.iter().zip(&made) {
             let place = self.paths(&draft.name).dir;
             if let Err(error) = std::fs::rename(dir, &place) {
@@ -235,6 +262,7 @@ impl Store {
                 undo(&drafts.iter().map(|draft| self.paths(&draft.name).dir).collect::<Vec<_>>());
                 return Err(Error::io("create", &place)(error));
             }
+            fault::point("create-first");
         }
         if drafts.iter().any(|draft| !draft.ephemeral) {
             sync_dir(&self.root)?;
@@ -243,7 +271,7 @@ impl Store {
     }
 
     /// A complete VM directory under a temporary name.
-    fn create_dir(&self, spec: &VmSpec) -> Result<PathBuf> {
+    fn create_dir(&self, spec: &VmSpec, added: &[mvm_spec::forward::Forward]) -> Result<PathBuf> {
         let durability = if spec.ephemeral { Durability::ProcessEnd } else { Durability::PowerLoss };
         let dir = tempfile::Builder::new()
             .prefix(".new-")
@@ -275,6 +303,7 @@ impl Store {
         ] {
             write_new(&path, text.as_bytes(), durability)?;
         }
+        forwards::write_first(&paths, &spec.forwards, added, durability)?;
         if durability == Durability::PowerLoss {
             sync_dir(&paths.dir.join("ssh"))?;
             sync_dir(&paths.dir)?;
@@ -300,6 +329,7 @@ impl Store {
     /// Removes VM `name` and all its files. The caller has made sure that it does not run.
     pub fn delete(&self, name: &VmName) -> Result<()> {
         let dir = self.paths(name).dir;
+        fault::point("delete-begin");
         let trash = {
             let _lock = self.lock()?;
             let trash = tempfile::Builder::new()
@@ -319,6 +349,7 @@ impl Store {
                 }
             }
         };
+        fault::point("delete-renamed");
         remove_tree(&trash)
     }
 
@@ -375,16 +406,6 @@ impl Store {
     }
 }
 
-/// The VMs' addresses of a subnet, in order: from the bridge's network address + 10 up to the last but one, without
-/// the bridge's own. Subnets too small for an offset of 10 start at the first address.
-fn addresses(subnet: Cidr) -> impl Iterator<Item = Ipv4Addr> {
-    let (network, last) = (subnet.network().to_bits(), subnet.last().to_bits());
-    let offset = if last - network > 16 { 10 } else { 1 };
-    (network.saturating_add(offset)..last)
-        .map(Ipv4Addr::from_bits)
-        .filter(move |address| *address != subnet.address)
-}
-
 fn json(value: &impl Serialize, path: &Path) -> Result<String> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|source| Error::State { path: path.to_owned(), source })?;
@@ -409,15 +430,21 @@ fn new_machine_id() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::topology::SharedBridge;
     use mvm_spec::egress::Egress;
-    use mvm_spec::latest::{Guest, Network, Persistence, Resources, User, VERSION};
+    use mvm_spec::latest::{Guest, Persistence, Resources, User, VERSION};
+    use mvm_spec::net::Cidr;
     use std::os::unix::fs::PermissionsExt;
 
     fn subnet() -> Cidr {
         "192.168.100.1/28".parse().unwrap()
     }
 
-    fn draft(name: &str) -> VmSpec {
+    pub(super) fn topology() -> SharedBridge {
+        SharedBridge { bridge: "virbr-mvm".to_owned(), address: subnet() }
+    }
+
+    pub(super) fn draft(name: &str) -> VmSpec {
         let name = VmName::new(name).unwrap();
         VmSpec {
             version: VERSION,
@@ -441,7 +468,7 @@ mod tests {
         }
     }
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(super) fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         (dir, store)
@@ -454,7 +481,7 @@ mod tests {
     #[test]
     fn what_is_created_is_found_again_and_private() {
         let (dir, store) = store();
-        let made = store.create(vec![draft("b"), draft("a")], subnet()).unwrap();
+        let made = store.create(vec![draft("b"), draft("a")], &topology()).unwrap();
         assert_eq!(store.names().unwrap().iter().map(VmName::as_str).collect::<Vec<_>>(), ["a", "b"]);
         let stored = store.get(&made[0].name).unwrap();
         assert_eq!(stored.spec, made[0]);
@@ -480,44 +507,44 @@ mod tests {
     #[test]
     fn an_address_is_kept_for_life_and_used_again_after_it() {
         let (_dir, store) = store();
-        let first = store.create(vec![draft("a"), draft("b"), draft("c")], subnet()).unwrap();
+        let first = store.create(vec![draft("a"), draft("b"), draft("c")], &topology()).unwrap();
         assert_eq!(
             first.iter().map(address).collect::<Vec<_>>(),
             [2, 3, 4].map(|n| format!("192.168.100.{n}/28"))
         );
         store.delete(&first[1].name).unwrap();
-        assert_eq!(address(&store.create(vec![draft("d")], subnet()).unwrap()[0]), "192.168.100.3/28");
+        assert_eq!(address(&store.create(vec![draft("d")], &topology()).unwrap()[0]), "192.168.100.3/28");
         assert_eq!(address(&store.get(&first[2].name).unwrap().spec), "192.168.100.4/28");
     }
 
     #[test]
     fn all_or_none_is_created() {
         let (dir, store) = store();
-        store.create(vec![draft("b")], subnet()).unwrap();
-        let taken = store.create(vec![draft("a"), draft("b"), draft("c")], subnet());
+        store.create(vec![draft("b")], &topology()).unwrap();
+        let taken = store.create(vec![draft("a"), draft("b"), draft("c")], &topology());
         assert!(matches!(taken, Err(Error::NameTaken(name)) if name.as_str() == "b"));
         let many = (0..20).map(|n| draft(&format!("vm-{n}"))).collect();
-        assert!(matches!(store.create(many, subnet()), Err(Error::SubnetFull { used: 1, .. })));
+        assert!(matches!(store.create(many, &topology()), Err(Error::SubnetFull { used: 1, .. })));
         assert_eq!(store.names().unwrap().len(), 1);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the VM and the lock");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "the VM and the locks");
     }
 
     #[test]
     fn deletion_takes_directories_that_lost_their_permissions() {
         let (dir, store) = store();
-        let made = store.create(vec![draft("a")], subnet()).unwrap();
+        let made = store.create(vec![draft("a")], &topology()).unwrap();
         let locked = store.paths(&made[0].name).work().join("work");
         std::fs::create_dir_all(locked.join("inner")).unwrap();
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         store.delete(&made[0].name).unwrap();
         assert!(matches!(store.delete(&made[0].name), Err(Error::NoSuchVm(_))));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the locks");
     }
 
     #[test]
     fn a_damaged_vm_hides_no_other() {
         let (_dir, store) = store();
-        let made = store.create(vec![draft("a"), draft("b")], subnet()).unwrap();
+        let made = store.create(vec![draft("a"), draft("b")], &topology()).unwrap();
         std::fs::write(store.paths(&made[0].name).spec(), "{").unwrap();
         let list = store.list().unwrap();
         assert!(matches!(&list[0], (_, Err(Error::Spec { .. }))));
@@ -528,7 +555,7 @@ mod tests {
     #[test]
     fn a_sweep_takes_what_is_half_made_and_nothing_else() {
         let (dir, store) = store();
-        store.create(vec![draft("a")], subnet()).unwrap();
+        store.create(vec![draft("a")], &topology()).unwrap();
         for left in [".new-x", ".trash-y"] {
             std::fs::create_dir(dir.path().join(left)).unwrap();
         }
@@ -536,7 +563,7 @@ mod tests {
         assert_eq!(store.names().unwrap().len(), 1);
         let mut ephemeral = draft("e");
         ephemeral.ephemeral = true;
-        store.create(vec![ephemeral], subnet()).unwrap();
+        store.create(vec![ephemeral], &topology()).unwrap();
         assert_eq!(store.sweep_ephemeral(Duration::from_secs(300)).unwrap(), []);
         let name = VmName::new("e").unwrap();
         store.update_state(&name, |state| state.created_at -= 301).unwrap();
@@ -546,7 +573,7 @@ mod tests {
     #[test]
     fn parallel_changes_of_the_state_are_all_kept() {
         let (_dir, store) = store();
-        let name = store.create(vec![draft("a")], subnet()).unwrap()[0].name.clone();
+        let name = store.create(vec![draft("a")], &topology()).unwrap()[0].name.clone();
         store.update_state(&name, |state| state.started_at = Some(0)).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {

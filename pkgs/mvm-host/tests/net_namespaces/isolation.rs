@@ -2,39 +2,77 @@
 
 use crate::guest::{Guest, arp, ethernet, ipv4, ping, udp};
 use crate::support::{NetThread, Place, in_namespaces};
-use mvm_host::net::link::BridgePlan;
-use mvm_host::net::ruleset::{HostService, Outside, Port, TABLE, render};
-use mvm_host::net::{MTU, Network, NetworkPlan, nft};
+use mvm_host::net::link::{BridgePlan, Lifetime};
+use mvm_host::net::ruleset::{self, HostService, Outside, TABLE};
+use mvm_host::net::{Network, NetworkPlan, mtu, nft};
 use mvm_host::realm::RealmKind;
 use mvm_spec::VmName;
+use mvm_spec::egress::Egress;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 1);
 
 pub fn plan() -> NetworkPlan {
-    let bridge =
-        BridgePlan { name: "virbr-mvm".into(), address: "192.168.100.1/24".parse().unwrap(), mtu: MTU };
-    NetworkPlan { kind: RealmKind::User, bridge, dns: Vec::new() }
+    NetworkPlan {
+        kind: RealmKind::User,
+        mtu: mtu::ETHERNET,
+        services: vec![HostService::Dns],
+        dns: Vec::new(),
+    }
 }
 
-pub fn port(name: &str, last: u8) -> Port {
+pub fn bridge() -> BridgePlan {
+    BridgePlan {
+        name: "virbr-mvm".into(),
+        address: "192.168.100.1/24".parse().unwrap(),
+        mtu: mtu::ETHERNET,
+        lifetime: Lifetime::Realm,
+    }
+}
+
+/// What the rules should know of a guest on the shared bridge: no peers, free to reach out.
+pub fn guest(name: &str, last: u8) -> ruleset::Guest {
     let name = VmName::new(name).unwrap();
-    Port { tap: name.tap(), mac: name.mac(), address: Ipv4Addr::new(192, 168, 100, last) }
+    ruleset::Guest {
+        tap: name.tap(),
+        mac: name.mac(),
+        address: Ipv4Addr::new(192, 168, 100, last),
+        gateway: GATEWAY,
+        bridge: bridge().name,
+        peers: Vec::new(),
+        egress: Egress::Outbound,
+        resolver_port: None,
+        name,
+    }
 }
 
 /// A guest on a new port of the network.
 pub fn boot(realm: &NetThread, network: &Arc<Network>, name: &str, last: u8) -> Guest {
-    let (network, port) = (network.clone(), port(name, last));
-    let (mac, ip) = (port.mac, port.address);
-    let tap = realm.run(async move { network.add_port(&port, None).await.unwrap() });
-    Guest::boot(tap, mac, ip, GATEWAY)
+    boot_as(realm, network, guest(name, last))
 }
 
+pub fn boot_as(realm: &NetThread, network: &Arc<Network>, guest: ruleset::Guest) -> Guest {
+    let network = network.clone();
+    let (mac, ip, gateway) = (guest.mac, guest.address, guest.gateway);
+    let tap = realm.run(async move { network.add_guest(guest, None).await.unwrap() });
+    Guest::boot(tap, mac, ip, gateway)
+}
+
+/// A network with the shared bridge.
 pub fn set_up(realm: &NetThread) -> Arc<Network> {
-    let (network, warnings) = realm.run(async { Network::set_up(plan()).await.unwrap() });
+    let (network, warnings) = realm.run(async {
+        let (network, warnings) = Network::set_up(plan()).await.unwrap();
+        network.ensure_bridge(&bridge()).await.unwrap();
+        (network, warnings)
+    });
     assert_eq!(warnings, Vec::<String>::new());
     Arc::new(network)
+}
+
+pub fn set_outside(realm: &NetThread, network: &Arc<Network>, outside: Outside) {
+    let network = network.clone();
+    realm.run(async move { network.set_outside(Some(outside)).await.unwrap() });
 }
 
 /// Packets that the rule with this comment has dropped.
@@ -46,7 +84,7 @@ pub fn dropped(realm: &NetThread, family: &'static str, comment: &str) -> u64 {
 }
 
 /// A socket that collects what arrives.
-fn listen(thread: &NetThread, address: &'static str) -> UdpSocket {
+pub fn listen(thread: &NetThread, address: &'static str) -> UdpSocket {
     thread.call(move || {
         let socket = UdpSocket::bind(address).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -54,7 +92,7 @@ fn listen(thread: &NetThread, address: &'static str) -> UdpSocket {
     })
 }
 
-fn arrived(socket: &UdpSocket) -> Vec<String> {
+pub fn arrived(socket: &UdpSocket) -> Vec<String> {
     let mut buffer = [0; 2000];
     std::iter::from_fn(|| {
         socket.recv(&mut buffer).ok().map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
@@ -63,7 +101,7 @@ fn arrived(socket: &UdpSocket) -> Vec<String> {
 }
 
 /// Waits until all that `guest` has sent before has been dealt with: its frames are taken in order.
-fn settle(guest: &Guest) {
+pub fn settle(guest: &Guest) {
     guest.resolve(guest.gateway);
 }
 
@@ -72,9 +110,6 @@ fn a_guest_sends_as_itself_only() {
     in_namespaces("isolation::a_guest_sends_as_itself_only", || {
         let realm = NetThread::spawn(Place::New);
         let network = set_up(&realm);
-        let mut rules = plan().rules();
-        rules.services = vec![HostService::Dns];
-        realm.run(async move { nft::apply(&render(&rules)).await.unwrap() });
         let dns = listen(&realm, "192.168.100.1:53");
         let a = boot(&realm, &network, "a", 10);
         let b = boot(&realm, &network, "b", 11);
@@ -113,11 +148,8 @@ fn guests_do_not_reach_each_other_nor_the_host() {
     in_namespaces("isolation::guests_do_not_reach_each_other_nor_the_host", || {
         let realm = NetThread::spawn(Place::New);
         let network = set_up(&realm);
-        let mut rules = plan().rules();
-        rules.services = vec![HostService::Dns];
         // A way out for what may take it: without one, everything routed is dropped for that reason alone.
-        rules.outside = Some(Outside::default());
-        realm.run(async move { nft::apply(&render(&rules)).await.unwrap() });
+        set_outside(&realm, &network, Outside::default());
         let dns = listen(&realm, "192.168.100.1:53");
         let other = listen(&realm, "0.0.0.0:5353");
         let loopback = listen(&realm, "127.0.0.1:53");
@@ -159,14 +191,14 @@ fn guests_do_not_reach_each_other_nor_the_host() {
         drop(a);
         let gone = network.clone();
         realm.run(async move {
-            gone.remove_port("mvm-a").await.unwrap();
-            gone.remove_port("mvm-a").await.unwrap();
+            let name = VmName::new("a").unwrap();
+            gone.remove_guest(&name).await.unwrap();
+            gone.remove_guest(&name).await.unwrap();
         });
         let a = boot(&realm, &network, "a", 10);
         a.send_udp(GATEWAY, 53, b"again");
         settle(&a);
         assert_eq!(arrived(&dns), ["again"]);
-        let network = Arc::into_inner(network).unwrap();
         realm.run(async move { network.tear_down().await.unwrap() });
         realm.shell("fails ip link show virbr-mvm; fails nft list table inet microvm-dev");
     });
@@ -194,9 +226,8 @@ fn guests_reach_out_masqueraded_and_nobody_reaches_in() {
         settle(&a);
         assert_eq!(arrived(&server), Vec::<String>::new());
         assert_eq!(dropped(&realm, "inet", "no uplink"), 1);
-        let mut rules = plan().rules();
-        rules.outside = Some(Outside { host_addresses: vec![[203, 0, 113, 1].into()], ..Outside::default() });
-        realm.run(async move { nft::apply(&render(&rules)).await.unwrap() });
+        let host_addresses = vec![[203, 0, 113, 1].into()];
+        set_outside(&realm, &network, Outside { host_addresses, ..Outside::default() });
         a.send_udp([169, 254, 169, 254].into(), 7, b"metadata");
         a.send_udp([203, 0, 113, 1].into(), 7, b"host address");
         a.send_udp(outside, 7, b"hello");

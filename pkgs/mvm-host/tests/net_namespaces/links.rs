@@ -1,11 +1,12 @@
 //! Bridges, taps, settings.
 
 use crate::support::{NetThread, Place, in_namespaces, shell};
-use mvm_host::net::link::{BridgePlan, Links, TapPlan};
+use mvm_host::net::link::{BridgePlan, Lifetime, Links, TapPlan};
 use mvm_host::net::{nft, ruleset, sysctl};
 
 fn bridge() -> BridgePlan {
-    BridgePlan { name: "virbr-mvm".into(), address: "192.168.100.1/24".parse().unwrap(), mtu: 1400 }
+    let address = "192.168.100.1/24".parse().unwrap();
+    BridgePlan { name: "virbr-mvm".into(), address, mtu: 1400, lifetime: Lifetime::Realm }
 }
 
 fn tap(name: &str) -> TapPlan {
@@ -105,20 +106,20 @@ fn rules_are_taken_as_one_and_refused_with_nfts_own_words() {
         let realm = NetThread::spawn(Place::New);
         realm.run(async {
             let rules = ruleset::Ruleset {
-                bridge: "virbr-mvm".into(),
-                subnet: "192.168.100.1/24".parse().unwrap(),
                 services: vec![ruleset::HostService::Dns, ruleset::HostService::Dhcp],
                 outside: Some(ruleset::Outside {
                     link: Some("192.0.0.2/29".parse().unwrap()),
                     resolver: Some([192, 0, 0, 3].into()),
                     host_addresses: vec![[10, 9, 8, 7].into(), [172, 17, 0, 1].into()],
                 }),
+                ..ruleset::Ruleset::default()
             };
             nft::apply("add table inet foreign").await.unwrap();
             nft::apply(&ruleset::render(&rules)).await.unwrap();
             nft::apply(&ruleset::render(&rules)).await.unwrap();
             let table = nft::read_back("inet", ruleset::TABLE).await.unwrap();
-            for expected in ["10.9.8.7", "172.17.0.1", "masquerade", "guest to guest", "th dport 53 accept"] {
+            for expected in ["10.9.8.7", "172.17.0.1", "masquerade", "guest to guest", "th dport @dns accept"]
+            {
                 assert!(table.contains(expected), "{expected} in {table}");
             }
             nft::apply(&ruleset::render_host_addresses(&[[10, 9, 8, 6].into()])).await.unwrap();

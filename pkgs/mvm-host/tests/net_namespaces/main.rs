@@ -3,8 +3,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod dns;
+mod foreign;
 mod guest;
 mod isolation;
+mod lan;
 mod links;
+mod peers;
+mod policy;
 mod support;
 mod uplink;

@@ -56,7 +56,7 @@ fn attach(world: &World) -> Uplink {
     world.realm.run(async move {
         uplink::pin_namespace(&file).unwrap();
         let plan = network.uplink_plan(file.clone()).unwrap();
-        let uplink = uplink::attach(&host, &plan).await.unwrap();
+        let uplink = uplink::attach(&host, &network, &plan).await.unwrap();
         uplink::unpin_namespace(&file).unwrap();
         uplink::unpin_namespace(&file).unwrap();
         uplink
@@ -88,9 +88,10 @@ fn the_uplink_leads_out_and_not_to_the_host() {
         // Another address of the host appears while VMs run.
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (done, is_done) = std::sync::mpsc::channel();
+        let network = world.network.clone();
         world.realm.handle.spawn(async move {
             let ended = tokio::select! {
-                error = uplink.run() => Some(error.to_string()),
+                error = uplink.run(&network) => Some(error.to_string()),
                 _ = stopped => None,
             };
             done.send((uplink, ended)).unwrap();
@@ -134,7 +135,8 @@ fn the_uplink_leads_out_and_not_to_the_host() {
         assert_eq!(ended, None);
         let pid = nix::unistd::Pid::from_raw(uplink.pid().unwrap().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        let ended = world.realm.run(async move { uplink.run().await.to_string() });
+        let network = world.network.clone();
+        let ended = world.realm.run(async move { uplink.run(&network).await.to_string() });
         assert!(ended.contains("`pasta` ended"), "{ended}");
     });
 }
@@ -186,7 +188,7 @@ fn a_missing_program_is_named_and_leaves_guests_without_a_way_out() {
             async move {
                 let (network, _) = Network::set_up(plan()).await.unwrap();
                 let plan = network.uplink_plan("/nowhere".into()).unwrap();
-                let error = uplink::attach(&handle, &plan).await.unwrap_err().to_string();
+                let error = uplink::attach(&handle, &network, &plan).await.unwrap_err().to_string();
                 assert!(error.contains("`passt`"), "{error}");
                 let rules = mvm_host::net::nft::read_back("inet", ruleset::TABLE).await.unwrap();
                 assert!(rules.contains("no uplink"), "{rules}");
@@ -200,8 +202,8 @@ fn a_missing_program_is_named_and_leaves_guests_without_a_way_out() {
             let (network, warnings) = Network::set_up(plan()).await.unwrap();
             assert!(warnings.len() == 1 && warnings[0].contains("`nftables`"), "{warnings:?}");
             assert_eq!(network.uplink_plan("/nowhere".into()), None);
-            let plan = uplink::UplinkPlan { namespace: "/nowhere".into(), rules: plan().rules() };
-            let error = uplink::attach(&handle, &plan).await.unwrap_err().to_string();
+            let plan = uplink::UplinkPlan { namespace: "/nowhere".into() };
+            let error = uplink::attach(&handle, &network, &plan).await.unwrap_err().to_string();
             assert!(error.contains("`nftables`"), "{error}");
             network.tear_down().await.unwrap();
         });
@@ -217,7 +219,7 @@ fn a_failure_of_pasta_is_told_in_its_own_words() {
         let handle = host.handle.clone();
         let error = realm.run(async move {
             let plan = network.uplink_plan(Path::new("/nowhere/netns").into()).unwrap();
-            uplink::attach(&handle, &plan).await.unwrap_err().to_string()
+            uplink::attach(&handle, &network, &plan).await.unwrap_err().to_string()
         });
         assert!(error.contains("`pasta` ended") && error.contains("/nowhere/netns"), "{error}");
     });
@@ -232,7 +234,8 @@ fn an_uplink_that_was_killed_can_be_attached_again() {
         connects(&world.guest, 5000);
         let pid = nix::unistd::Pid::from_raw(first.pid().unwrap().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-        let ended = world.realm.run(async move { first.run().await.to_string() });
+        let network = world.network.clone();
+        let ended = world.realm.run(async move { first.run(&network).await.to_string() });
         assert!(ended.contains("signal: 9"), "{ended}");
         let _second = attach(&world);
         connects(&world.guest, 6000);

@@ -3,6 +3,7 @@
 
 mod guest;
 mod kernel;
+mod network;
 mod programs;
 mod realm;
 
@@ -55,6 +56,7 @@ const CHECKS: &[fn(&Context) -> Check] = &[
     programs::pasta,
     programs::nft,
     programs::mkfs,
+    network::dnsmasq,
     guest::kernel,
     guest::init,
     kernel::namespaces,
@@ -62,6 +64,11 @@ const CHECKS: &[fn(&Context) -> Check] = &[
     kernel::tun,
     kernel::acceleration,
     kernel::limits,
+    network::settings,
+    network::addresses,
+    network::rules,
+    network::forwarding,
+    network::foreign_rules,
     realm::state,
     realm::memory,
     realm::keeper,

@@ -2,18 +2,18 @@
 
 mod environment;
 mod host;
+mod network;
 mod project;
 
 pub use host::HostLimits;
+pub use network::NetworkArgs;
 pub use project::Purpose;
 
 use crate::units::parse_mib;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use mvm_host::realm::Realm;
-use mvm_spec::egress::Egress;
 use mvm_spec::latest::{Guest, Network, Persistence, Project, Resources, User};
-use mvm_spec::net::Cidr;
 use mvm_spec::{VmName, VmSpec};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,8 @@ pub struct DraftArgs {
     /// A variable of every command in the VM; without a value, the one it has here. May be repeated.
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
-    /// No network: the VM reaches nothing, and is reached by mvm alone.
-    #[arg(long)]
-    pub no_network: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// A kernel image other than the one found on the host.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
@@ -81,13 +80,21 @@ pub fn draft(
         None => VmName::from_text("vm"),
     };
     let user = user(project.as_deref())?;
+    let network = match args.network.no_network {
+        true => None,
+        false => Some(Network {
+            egress: args.network.egress(),
+            peers: args.network.peers(),
+            ..place(&name, realm)?
+        }),
+    };
     let spec = VmSpec {
         version: mvm_spec::latest::VERSION,
         resources,
         guest: Guest::Embedded { kernel },
         project: project.map(|path| Project { path }),
         user,
-        network: (!args.no_network).then(|| network(&name, realm)),
+        network,
         forwards: Vec::new(),
         persistence,
         environment,
@@ -99,28 +106,18 @@ pub fn draft(
 
 /// The draft under `name`, checked by the spec's own rules.
 pub fn named(mut spec: VmSpec, name: VmName, realm: &Realm) -> anyhow::Result<VmSpec> {
-    spec.network = spec.network.map(|_| network(&name, realm));
+    if let Some(Network { egress, peers, .. }) = spec.network {
+        spec.network = Some(Network { egress, peers, ..place(&name, realm)? });
+    }
     spec.name = name;
     let violations = spec.violations();
     if violations.is_empty() { Ok(spec) } else { Err(mvm_spec::SpecError::Invalid(violations).into()) }
 }
 
-/// The network of VM `name`. The address is the store's to give, under its lock; until then the subnet's first but one
-/// stands in, which is valid by itself.
-fn network(name: &VmName, realm: &Realm) -> Network {
-    let subnet = realm.config.subnet;
-    let address = (subnet.network().to_bits() + 1..subnet.last().to_bits())
-        .map(std::net::Ipv4Addr::from_bits)
-        .find(|address| *address != subnet.address)
-        .unwrap_or(subnet.address);
-    Network {
-        bridge: realm.config.bridge.clone(),
-        mac: name.mac(),
-        address: Cidr { address, prefix: subnet.prefix },
-        gateway: subnet.address,
-        egress: Egress::Outbound,
-        peers: Vec::new(),
-    }
+/// A place of VM `name`. Which it gets is the store's to say, under its lock; until then the topology's first stands in,
+/// which is valid by itself.
+fn place(name: &VmName, realm: &Realm) -> anyhow::Result<Network> {
+    Ok(realm.config.topology()?.place(name, &[])?)
 }
 
 /// The guest's user has the ids of the project's owner, so that files keep theirs. An ordinary user can stand for

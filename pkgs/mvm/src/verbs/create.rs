@@ -5,6 +5,8 @@ use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::{Exit, Outcome};
 use crate::units::parse_mib;
 use anyhow::bail;
+use mvm_ports::change::{self, Draft, Made};
+use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
 use mvm_spec::{VmName, VmSpec};
 
@@ -18,7 +20,9 @@ use mvm_spec::{VmName, VmSpec};
   mvm create web --project ~/src/shop --mem 2G --vcpu 4
   mvm create ci --copies 3            ci-1, ci-2 and ci-3: all of them or none
   mvm create db --persist --home-size 20G --start
-  mvm create probe --no-project --no-network --env TOKEN")]
+  mvm create probe --no-project --no-network --env TOKEN
+  mvm create web -p 8080:3000 -p 0:5432         ports of this host that lead into it
+  mvm create app --peer db --allow deb.debian.org --allow 10.1.2.0/24")]
 pub struct Args {
     /// The VM's name: a-z, 0-9 and `-`, at most 63 characters [default: made from the project's directory].
     #[arg(value_parser = crate::target::parse_name)]
@@ -50,25 +54,32 @@ impl Args {
         let draft::Draft { spec, warnings } =
             draft::draft(&self.draft, persistence, Purpose::Create, &context.realm, &limits)?;
         let name = self.name.clone().unwrap_or_else(|| spec.name.clone());
+        let network = &self.draft.network;
+        check_ports(&network.port, self.copies)?;
         let drafts = copies(&spec, &name, self.copies, context)?;
-        for warning in warnings {
+        let exists =
+            |peer: &VmName| context.store.contains(peer) || drafts.iter().any(|draft| draft.name == *peer);
+        for warning in warnings.into_iter().chain(network.warnings(exists)) {
             context.progress.warn(&warning);
         }
         context.realm.create_dirs()?;
-        let made = context.store.create(drafts, context.realm.config.subnet)?;
-        if self.json {
-            crate::output::print_json(&made)?;
-        }
-        if self.start {
-            block_on(async {
-                for spec in &made {
+        let drafts: Vec<Draft> =
+            drafts.into_iter().map(|spec| Draft { spec, requests: network.port.clone() }).collect();
+        let made = block_on(async {
+            let made = change::create(&context.realm, &context.store, drafts).await?;
+            if self.json {
+                crate::output::print_json(&made.iter().map(shown).collect::<Vec<_>>())?;
+            }
+            if self.start {
+                for Made { spec, .. } in &made {
                     crate::boot::start(context, &spec.name, false).await?;
                 }
-                Ok(())
-            })?;
-        }
-        for spec in &made {
+            }
+            Ok(made)
+        })?;
+        for Made { spec, forwards } in &made {
             context.progress.note(&made_note(spec, self.start));
+            super::port::note(context, &spec.name, forwards);
         }
         Ok(Exit::SUCCESS)
     }
@@ -88,7 +99,33 @@ fn copies(
     if let Some(taken) = names.iter().find(|name| context.store.contains(name)) {
         bail!(mvm_host::Error::NameTaken(taken.clone()));
     }
-    names.into_iter().map(|name| draft::named(spec.clone(), name, &context.realm)).collect()
+    let drafts = names.into_iter().map(|name| {
+        let mut spec = spec.clone();
+        if let (Some(_), Some(network)) = (copies, &mut spec.network) {
+            // Copies may be each other's peers.
+            network.peers.retain(|peer| *peer != name);
+        }
+        draft::named(spec, name, &context.realm)
+    });
+    drafts.collect()
+}
+
+/// Copies can't share a port of the host.
+fn check_ports(requests: &[ForwardRequest], copies: Option<u32>) -> anyhow::Result<()> {
+    let fixed = requests.iter().flat_map(ForwardRequest::forwards).find(|forward| forward.host != 0);
+    if let (Some(copies @ 2..), Some(forward)) = (copies, fixed) {
+        let any = mvm_spec::forward::Forward { host: 0, ..forward.clone() };
+        bail!(
+            "--port {forward} with --copies {copies}: a port of the host leads to one VM alone; write {any}, and each \
+             copy gets a free one"
+        );
+    }
+    Ok(())
+}
+
+/// The spec with all forwards, those that can be removed again, too.
+fn shown(Made { spec, forwards }: &Made) -> VmSpec {
+    VmSpec { forwards: forwards.clone(), ..spec.clone() }
 }
 
 fn made_note(spec: &VmSpec, started: bool) -> String {

@@ -7,11 +7,17 @@ use crate::units;
 use mvm_host::client;
 use mvm_host::keeper::protocol::{Phase, RunningVm};
 use mvm_host::store::StoredVm;
+use mvm_ports::list::summary;
 use mvm_spec::VmName;
+use mvm_spec::egress::Egress;
+use mvm_spec::forward::Forward;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+
+/// Width of the column of forwards, in characters.
+const PORTS_WIDTH: usize = 40;
 
 /// Lists the VMs.
 #[derive(clap::Args)]
@@ -96,6 +102,10 @@ struct Row {
     vcpu: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mem_mib: Option<u64>,
+    /// What the VM may reach outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    egress: Option<Egress>,
+    forwards: Vec<Forward>,
     persist: bool,
     ephemeral: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,21 +128,30 @@ impl Args {
         let running = block_on(async { Ok(client::status(&context.realm).await?) })?;
         let running: HashMap<&VmName, &RunningVm> = running.iter().map(|vm| (&vm.name, vm)).collect();
         let now = units::now();
+        let mut damaged = Vec::new();
         let rows: Vec<Row> = context
             .store
             .list()?
             .into_iter()
             .map(|(name, vm)| {
                 let running = running.get(&name).copied();
-                row(name, &vm, running, now)
+                let forwards = context.store.forwards(&name).unwrap_or_else(|error| {
+                    damaged.push(error.to_string());
+                    Vec::new()
+                });
+                let forwards = forwards.into_iter().map(|stored| stored.forward).collect();
+                Row { forwards, ..row(name, &vm, running, now) }
             })
             .collect();
+        for problem in damaged {
+            context.progress.warn(&problem);
+        }
         if self.json {
             output::print_json(&rows)?;
         } else if rows.is_empty() {
             context.progress.note("there are no VMs; mvm create makes one, mvm run -- CMD one for a command");
         } else {
-            let header = ["NAME", "STATUS", "PROJECT", "ADDRESS", "CPU", "MEM", "UPTIME"];
+            let header = ["NAME", "STATUS", "PROJECT", "ADDRESS", "PORTS", "CPU", "MEM", "UPTIME"];
             let home = std::env::var("HOME").ok();
             output::print(output::table(
                 &header,
@@ -157,6 +176,8 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             status,
             project: spec.project.as_ref().map(|project| project.path.clone()),
             address: spec.network.as_ref().map(|network| network.address.address),
+            egress: spec.network.as_ref().map(|network| network.egress.clone()),
+            forwards: Vec::new(),
             vcpu: Some(spec.resources.vcpu),
             mem_mib: Some(spec.resources.mem_mib),
             persist: spec.persistence.enable,
@@ -170,6 +191,8 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             status,
             project: None,
             address: None,
+            egress: None,
+            forwards: Vec::new(),
             vcpu: None,
             mem_mib: None,
             persist: false,
@@ -188,6 +211,7 @@ fn cells(row: &Row, home: Option<&str>) -> Vec<String> {
         row.status.shown(),
         or_dash(row.project.as_ref().map(|path| short(&path.display().to_string(), home))),
         or_dash(row.address.map(|address| address.to_string())),
+        or_dash(Some(summary(&row.forwards, PORTS_WIDTH)).filter(|text| !text.is_empty())),
         or_dash(row.vcpu.map(|vcpu| vcpu.to_string())),
         or_dash(row.mem_mib.map(units::mib)),
         or_dash(row.uptime_seconds.map(units::uptime)),

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod list;
 pub mod logs;
 pub mod man;
+pub mod port;
 pub mod restart;
 pub mod run;
 pub mod shell;

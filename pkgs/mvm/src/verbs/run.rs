@@ -11,6 +11,8 @@ use crate::units::count;
 use anyhow::{Context as _, bail};
 use mvm_host::client::{self, Connection};
 use mvm_host::overlay::{ChangeKind, Changes};
+use mvm_ports::change;
+use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
 use mvm_spec::{VmName, VmSpec};
 use std::ffi::OsString;
@@ -33,6 +35,8 @@ const REMOVAL: Duration = Duration::from_secs(10);
   mvm run --mem 2G --vcpu 4 -- cargo test
   mvm run --no-network -- ./untrusted.sh
   mvm run --project ~/src/shop --env CI=1 -- npm test
+  mvm run -p 8080:3000 -- npm start   a port of this host that leads into it
+  mvm run --allow pypi.org --allow files.pythonhosted.org -- pip install requests
   mvm run --keep -- make              leaves the VM running, to look around: mvm shell")]
 pub struct Args {
     #[command(flatten)]
@@ -60,14 +64,16 @@ impl Args {
         let limits = HostLimits::read()?;
         let persistence = Persistence { enable: false, home_mib: 4096 };
         let draft = draft::draft(&self.draft, persistence, Purpose::Run, &context.realm, &limits)?;
-        for warning in &draft.warnings {
+        let network = &self.draft.network;
+        for warning in draft.warnings.iter().chain(&network.warnings(|peer| context.store.contains(peer))) {
             context.progress.warn(warning);
         }
         context.realm.create_dirs()?;
         block_on(async {
             // From here on no signal ends this process before the VM is gone.
             let mut endings = Endings::new().context("can't handle signals")?;
-            let name = create(context, &VmSpec { ephemeral: !self.keep, ..draft.spec })?;
+            let spec = VmSpec { ephemeral: !self.keep, ..draft.spec };
+            let name = create(context, &spec, &network.port).await?;
             let mut lease = None;
             let login = Login::from_root(self.root);
             let work = work(context, &name, &plan, login, !self.keep, &mut lease, &mut endings);
@@ -91,13 +97,19 @@ impl Args {
 }
 
 /// A VM named after the project, and not like any other.
-fn create(context: &Context, spec: &VmSpec) -> anyhow::Result<VmName> {
+async fn create(context: &Context, spec: &VmSpec, requests: &[ForwardRequest]) -> anyhow::Result<VmName> {
     for _ in 0..20 {
         let name = draft::suffixed(&spec.name, &format!("{:04x}", random()?))?;
         let spec = draft::named(spec.clone(), name.clone(), &context.realm)?;
-        match context.store.create(vec![spec], context.realm.config.subnet) {
-            Ok(_) => return Ok(name),
-            Err(mvm_host::Error::NameTaken(_)) => {}
+        let drafts = vec![change::Draft { spec, requests: requests.to_vec() }];
+        match change::create(&context.realm, &context.store, drafts).await {
+            Ok(made) => {
+                for change::Made { spec, forwards } in &made {
+                    super::port::note(context, &spec.name, forwards);
+                }
+                return Ok(name);
+            }
+            Err(mvm_ports::Error::Host(mvm_host::Error::NameTaken(_))) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -88,11 +88,12 @@ fn create(context: &Context) -> anyhow::Result<VmName> {
     let limits = HostLimits::read()?;
     let draft = draft::draft(&args, persistence, Purpose::Shell, &context.realm, &limits)?;
     context.realm.create_dirs()?;
+    let topology = context.realm.config.topology()?;
     let base = draft.spec.name.clone();
     for number in 1..100 {
         let name = if number == 1 { base.clone() } else { draft::suffixed(&base, &number.to_string())? };
         let spec = draft::named(draft.spec.clone(), name.clone(), &context.realm)?;
-        match context.store.create(vec![spec], context.realm.config.subnet) {
+        match context.store.create(vec![spec], topology.as_ref()) {
             Ok(_) => {
                 context.progress.note(&format!("no VM works on this directory yet: made {name}"));
                 return Ok(name);

@@ -7,8 +7,10 @@ use crate::exit::{Exit, Outcome};
 use crate::{output, units};
 use mvm_host::client;
 use mvm_host::keeper::protocol::RunningVm;
+use mvm_host::net::counters::Denied;
 use mvm_host::overlay::ChangeKind;
 use mvm_host::store::{StoredVm, VmPaths, VmState};
+use mvm_ports::list::{self as ports, Listing};
 use mvm_spec::{VmName, VmSpec};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -47,6 +49,11 @@ struct Report {
     /// Space on disk of everything of the VM, in bytes.
     disk_bytes: u64,
     changes: ChangesReport,
+    /// Ports of this host that lead to it.
+    forwards: Vec<ports::Listed>,
+    /// Packets refused since its start, if it runs and has a network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<Denied>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spec: Option<VmSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,9 +74,20 @@ impl Args {
     /// Shows the VM.
     pub fn run(self, context: &Context) -> Outcome {
         context.expect_vm(&self.name)?;
-        let running = block_on(async { Ok(client::status(&context.realm).await?) })?;
-        let running = running.into_iter().find(|vm| vm.name == self.name);
-        let report = report(context, &self.name, running);
+        let (running, network) = block_on(async {
+            let running = client::status(&context.realm).await?;
+            let running = running.into_iter().find(|vm| vm.name == self.name);
+            let network = Network {
+                // What can't be found out is a line of its own, and hides nothing else.
+                ports: ports::forwards(&context.realm, &context.store, &self.name).await,
+                denied: match &running {
+                    Some(_) => client::denied(&context.realm, &self.name).await,
+                    None => Ok(None),
+                },
+            };
+            Ok((running, network))
+        })?;
+        let report = report(context, &self.name, running, network);
         if self.json {
             output::print_json(&report)?;
         } else {
@@ -79,7 +97,21 @@ impl Args {
     }
 }
 
-fn report(context: &Context, name: &VmName, running: Option<RunningVm>) -> Report {
+/// What proxy and keeper say of the VM's network.
+struct Network {
+    ports: mvm_ports::Result<Listing>,
+    denied: mvm_host::Result<Option<Denied>>,
+}
+
+fn report(context: &Context, name: &VmName, running: Option<RunningVm>, network: Network) -> Report {
+    let forwards = network.ports.map(|ports| ports.forwards).unwrap_or_else(|error| {
+        context.progress.warn(&error.to_string());
+        Vec::new()
+    });
+    let denied = network.denied.unwrap_or_else(|error| {
+        context.progress.warn(&error.to_string());
+        None
+    });
     let paths = context.store.paths(name);
     let vm = context.store.get(name);
     let status = Status::of(vm.as_ref(), running.as_ref());
@@ -109,6 +141,8 @@ fn report(context: &Context, name: &VmName, running: Option<RunningVm>) -> Repor
             deleted: changes.count(ChangeKind::Deleted),
             truncated: changes.truncated,
         },
+        forwards,
+        denied,
         spec,
         state,
     }
@@ -157,6 +191,19 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
                 None => "none".to_owned(),
             },
         );
+        if let Some(network) = &spec.network {
+            line("Egress", network.egress.to_string());
+            if !network.peers.is_empty() {
+                let peers: Vec<&str> = network.peers.iter().map(VmName::as_str).collect();
+                line("Peers", peers.join(", "));
+            }
+        }
+        for (index, listed) in report.forwards.iter().enumerate() {
+            line(if index == 0 { "Forwards" } else { "" }, super::port::listed_line(&report.name, listed));
+        }
+        if let Some(denied) = &report.denied {
+            line("Refused", denied_line(denied));
+        }
         line("User", format!("{} ({}:{})", spec.user.name, spec.user.uid, spec.user.gid));
         line(
             "Persistent",
@@ -187,6 +234,20 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
         },
     );
     lines
+}
+
+/// Packets that the VM sent, or that came for it, and that the rules did not let through.
+fn denied_line(denied: &Denied) -> String {
+    let kinds = [
+        ("to other VMs", denied.guests),
+        ("to this host", denied.host),
+        ("to the outside", denied.outside),
+        ("under another's address", denied.spoofed),
+    ];
+    let counted = kinds.iter().filter(|(_, count)| count.packets > 0);
+    let counted: Vec<String> =
+        counted.map(|(what, count)| format!("{} {what}", units::count(count.packets, "packet"))).collect();
+    if counted.is_empty() { "nothing".to_owned() } else { counted.join(", ") }
 }
 
 fn changes_line(changes: &ChangesReport) -> String {

@@ -52,6 +52,9 @@ async fn serve(
             let vms = running.lock().unwrap().iter().map(running_vm).collect();
             let _ = write_frame(&mut stream, &Event::Status { keeper_pid: 1, vms }).await;
         }
+        Request::Denied { .. } => {
+            let _ = write_frame(&mut stream, &Event::Denied { denied: None }).await;
+        }
         Request::Start { name, lease } => {
             let already = !running.lock().unwrap().insert(name.clone());
             let _ = write_frame(&mut stream, &Event::Step { text: "booting".into() }).await;

@@ -1,0 +1,331 @@
+//! The realm's network as a whole: the parts in the right order, and what is known of them.
+
+use super::counters::{self, Denied};
+use super::link::{BridgePlan, Lifetime, Links, TapPlan};
+use super::ruleset::{self, BridgeRules, Guest, HostService, NatForward, Outside, Ruleset, TABLE, shape};
+use super::{NetworkPlan, nft, sysctl, uplink};
+use crate::realm::RealmKind;
+use crate::{Error, Result};
+use mvm_spec::VmName;
+use mvm_spec::forward::Protocol;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use sysctl::Forwarding;
+use tokio::sync::Mutex;
+
+/// The network as it stands, and its connection to the kernel. For use on the network thread; one change at a time.
+#[derive(Debug)]
+pub struct Network {
+    links: Links,
+    kind: RealmKind,
+    mtu: u32,
+    serves_dns: bool,
+    /// Without `nft` nothing is routed, and there are no rules to change.
+    filtered: bool,
+    /// What the rules should be: what there is, and no more.
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// Without forwards.
+    rules: Ruleset,
+    forwards: BTreeMap<Key, NatForward>,
+    /// Bridges that go with their last guest.
+    of_guests: Vec<String>,
+}
+
+impl Network {
+    /// Sets everything up that is there before the first VM; what is so already stays. The texts are warnings for the
+    /// user.
+    ///
+    /// Errors: settings can't be made. A missing `nft` is a warning in a user realm, where nothing is routed then, and
+    /// an error in the host realm, where guests would reach the host.
+    pub async fn set_up(plan: NetworkPlan) -> Result<(Self, Vec<String>)> {
+        let links = Links::open()?;
+        let filtered = nft::installed() || plan.kind == RealmKind::Host;
+        let mut warnings = Vec::new();
+        if plan.kind == RealmKind::User {
+            links.loopback_up().await?;
+        }
+        let rules = plan.rules();
+        if filtered {
+            // Rules first: at no time is anything routed without them.
+            nft::apply(&ruleset::render(&rules)).await?;
+            sysctl::apply(&sysctl::plan_namespace(plan.kind, Forwarding::On))?;
+        } else {
+            sysctl::apply(&sysctl::plan_namespace(plan.kind, Forwarding::Off))?;
+            warnings.push(
+                "`nft` is not installed: VMs have no way out of their network; install the package `nftables`, stop \
+                 all VMs and start them again"
+                    .to_owned(),
+            );
+        }
+        let state = Mutex::new(State { rules, ..State::default() });
+        let serves_dns = plan.services.contains(&HostService::Dns);
+        Ok((Self { links, kind: plan.kind, mtu: plan.mtu, serves_dns, filtered, state }, warnings))
+    }
+
+    /// Makes a bridge, with its address, up, and its guests subject to the rules before there are any. One that is so
+    /// already is left alone. Errors are those of [`Links::ensure_bridge`]; then nothing has changed.
+    pub async fn ensure_bridge(&self, plan: &BridgePlan) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let bridge = BridgeRules { name: plan.name.clone(), address: plan.address };
+        let known = state.rules.bridges.contains(&bridge);
+        if !known {
+            // Not before the check: the interface could be somebody else's.
+            self.links.check_bridge(plan).await?;
+            let text = ruleset::add_bridge(&bridge);
+            self.change(&mut state, &text, |state| state.rules.bridges.push(bridge.clone())).await?;
+        }
+        if let Err(error) = self.links.ensure_bridge(plan).await {
+            if !known {
+                let text = ruleset::remove_bridge(&bridge);
+                // The first error is the one to report.
+                let _ = self
+                    .change(&mut state, &text, |state| state.rules.bridges.retain(|b| *b != bridge))
+                    .await;
+            }
+            return Err(error);
+        }
+        if plan.lifetime == Lifetime::Guests && !state.of_guests.contains(&plan.name) {
+            state.of_guests.push(plan.name.clone());
+        }
+        Ok(())
+    }
+
+    /// Makes a guest's tap, from which it can send as itself only, and opens to it what it may reach. Its bridge must be
+    /// there. Returns the tap's file for the VMM; the tap goes with it. `owner` may open the tap too. A guest of that
+    /// name that was there before is replaced.
+    ///
+    /// Errors: the bridge is missing, the tap in use, another guest has the address; then nothing has changed.
+    pub async fn add_guest(&self, guest: Guest, owner: Option<u32>) -> Result<OwnedFd> {
+        let mut state = self.state.lock().await;
+        let others = || state.rules.guests.iter().filter(|other| other.name != guest.name);
+        if let Some(other) = others().find(|other| other.address == guest.address) {
+            return Err(Error::Failed(format!(
+                "VM `{}` can't have the address {}: VM `{}` runs with it; make one of them anew",
+                guest.name, guest.address, other.name
+            )));
+        }
+        if !state.rules.bridges.iter().any(|bridge| bridge.name == guest.bridge) {
+            return Err(Error::Failed(format!(
+                "there is no bridge `{}` for VM `{}`",
+                guest.bridge, guest.name
+            )));
+        }
+        self.forget(&mut state, &guest.name).await?;
+        let (name, bridge) = (guest.tap.clone(), guest.bridge.clone());
+        let tap = TapPlan { name, bridge, owner, mtu: self.mtu };
+        let file = self.links.create_tap(&tap).await?;
+        let text = ruleset::add_guest(&state.rules, &guest);
+        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
+        Ok(file)
+    }
+
+    /// Removes a guest's rules and what is left of its tap, and its bridge if that was its own; already gone is success.
+    /// Goes on after an error, and returns the first.
+    pub async fn remove_guest(&self, name: &VmName) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let bridge = state.rules.guest(name).map(|guest| guest.bridge.clone());
+        let link = self.links.delete_link(&name.tap()).await;
+        let rules = self.forget(&mut state, name).await;
+        let bridge = match bridge {
+            Some(bridge) => self.release_bridge(&mut state, &bridge).await,
+            None => Ok(()),
+        };
+        link.and(rules).and(bridge)
+    }
+
+    /// Removes the bridge if it goes with its guests and has none left.
+    async fn release_bridge(&self, state: &mut State, name: &str) -> Result<()> {
+        let used = state.rules.guests.iter().any(|guest| guest.bridge == name);
+        if used || !state.of_guests.iter().any(|of_guests| of_guests == name) {
+            return Ok(());
+        }
+        let link = self.links.delete_bridge(name).await;
+        state.of_guests.retain(|of_guests| of_guests != name);
+        let Some(bridge) = state.rules.bridges.iter().find(|bridge| bridge.name == name).cloned() else {
+            return link;
+        };
+        let text = ruleset::remove_bridge(&bridge);
+        let rules = self.change(state, &text, |state| state.rules.bridges.retain(|b| b.name != name)).await;
+        link.and(rules)
+    }
+
+    async fn forget(&self, state: &mut State, name: &VmName) -> Result<()> {
+        let Some(guest) = state.rules.guest(name).cloned() else { return Ok(()) };
+        let text = ruleset::remove_guest(&state.rules, &guest);
+        self.change(state, &text, |state| state.rules.guests.retain(|guest| guest.name != *name)).await
+    }
+
+    /// Removes and adds forwards of packets from outside, as one: all or nothing. What is gone or there already is
+    /// success; one whose port and address are in use otherwise replaces that.
+    pub async fn set_forwards(&self, remove: &[NatForward], add: &[NatForward]) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let mut wanted: BTreeMap<Key, Option<NatForward>> = BTreeMap::new();
+        for forward in remove {
+            // One that leads elsewhere is not the one to remove.
+            if state.forwards.get(&key(forward)) == Some(forward) {
+                wanted.insert(key(forward), None);
+            }
+        }
+        wanted.extend(add.iter().map(|forward| (key(forward), Some(forward.clone()))));
+        self.bring_forwards(&mut state, wanted).await
+    }
+
+    /// Replaces all forwards of packets from outside; what stays is not touched.
+    pub async fn replace_forwards(&self, forwards: &[NatForward]) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let mut wanted: BTreeMap<Key, Option<NatForward>> =
+            state.forwards.keys().map(|key| (*key, None)).collect();
+        wanted.extend(forwards.iter().map(|forward| (key(forward), Some(forward.clone()))));
+        self.bring_forwards(&mut state, wanted).await
+    }
+
+    async fn bring_forwards(
+        &self,
+        state: &mut State,
+        mut wanted: BTreeMap<Key, Option<NatForward>>,
+    ) -> Result<()> {
+        wanted.retain(|key, forward| state.forwards.get(key) != forward.as_ref());
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let removed: Vec<_> = wanted.keys().filter_map(|key| state.forwards.get(key).cloned()).collect();
+        let added: Vec<_> = wanted.values().flatten().cloned().collect();
+        let text = ruleset::change_forwards(&removed, &added);
+        let replace = |state: &mut State| {
+            for (key, forward) in wanted {
+                match forward {
+                    Some(forward) => drop(state.forwards.insert(key, forward)),
+                    None => drop(state.forwards.remove(&key)),
+                }
+            }
+        };
+        self.change(state, &text, replace).await
+    }
+
+    /// Opens, changes or closes the way out; the rest of the rules, and what they have counted, stays.
+    pub async fn set_outside(&self, outside: Option<Outside>) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let text = ruleset::render_outside(outside.as_ref());
+        self.change(&mut state, &text, |state| state.rules.outside = outside).await
+    }
+
+    /// Replaces the addresses of the host that guests must not reach by the way out; without a way out nothing.
+    pub async fn set_host_addresses(&self, addresses: &[Ipv4Addr]) -> Result<()> {
+        let mut state = self.state.lock().await;
+        if state.rules.outside.is_none() {
+            return Ok(());
+        }
+        let text = ruleset::render_host_addresses(addresses);
+        let replace = |state: &mut State| {
+            if let Some(outside) = &mut state.rules.outside {
+                outside.host_addresses = addresses.to_vec();
+            }
+        };
+        self.change(&mut state, &text, replace).await
+    }
+
+    /// What the rules refused to a guest, since it came or since they were made anew.
+    pub async fn denied(&self, name: &VmName) -> Result<Denied> {
+        let guest = self.state.lock().await.rules.guest(name).cloned();
+        match guest {
+            Some(guest) if self.filtered => counters::read(&guest).await,
+            Some(_) => Ok(Denied::default()),
+            None => Err(Error::Failed(format!("VM `{name}` is not on the network"))),
+        }
+    }
+
+    /// Whether the kernel's rules are still those that should be there, but for the elements of sets.
+    pub async fn intact(&self) -> Result<bool> {
+        let state = self.state.lock().await;
+        if !self.filtered {
+            return Ok(true);
+        }
+        let mut wanted = shape::of(&ruleset::render(&self.present(&state).await?));
+        let mut found = shape::Shape::new();
+        for family in ["inet", "netdev"] {
+            match nft::list_terse(family, TABLE).await {
+                Ok(text) => found.extend(shape::of(&text)),
+                // Where there is none, there is nothing to list.
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+        // A guest on its way out may have lost its tap, and still have its chain.
+        found.retain(|key, _| wanted.contains_key(key));
+        wanted.retain(|key, rules| found.get(key) != Some(rules));
+        Ok(wanted.is_empty())
+    }
+
+    /// Renders all rules anew, from what is known here: after somebody else removed them. What allowed names have
+    /// resolved to is forgotten, and counting begins again.
+    pub async fn repair(&self) -> Result<()> {
+        let state = self.state.lock().await;
+        if !self.filtered {
+            return Ok(());
+        }
+        nft::apply(&ruleset::render(&self.present(&state).await?)).await
+    }
+
+    /// The uplink's resolver, if guests are to ask it because nobody answers on their bridge.
+    pub fn resolver(&self) -> Option<Ipv4Addr> {
+        (!self.serves_dns).then_some(uplink::RESOLVER)
+    }
+
+    /// What to attach an uplink by ([`uplink::attach`]); none in the host realm, whose uplink is the host's own, and
+    /// none without rules. `namespace` is where [`uplink::pin_namespace`] mounted the namespace.
+    pub fn uplink_plan(&self, namespace: PathBuf) -> Option<uplink::UplinkPlan> {
+        (self.filtered && self.kind == RealmKind::User).then_some(uplink::UplinkPlan { namespace })
+    }
+
+    /// Removes bridges and rules. Goes on after an error, and returns the first.
+    pub async fn tear_down(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let mut result = Ok(());
+        for bridge in &state.rules.bridges {
+            result = result.and(self.links.delete_bridge(&bridge.name).await);
+        }
+        *state = State::default();
+        match self.filtered {
+            true => result.and(nft::apply(&ruleset::render_removal()).await),
+            false => result,
+        }
+    }
+
+    /// Applies `text` and notes the change. Where nft refuses it, somebody else has changed our rules: then all of them
+    /// are rendered anew, with the change. If that fails, too, the change is not made.
+    async fn change(&self, state: &mut State, text: &str, change: impl FnOnce(&mut State)) -> Result<()> {
+        if self.filtered
+            && let Err(refused) = nft::apply(text).await
+        {
+            let mut changed = state.clone();
+            change(&mut changed);
+            tracing::warn!("the nft rules are not as they were left, and are made anew: {refused}");
+            nft::apply(&ruleset::render(&self.present(&changed).await?)).await?;
+            *state = changed;
+        } else {
+            change(state);
+        }
+        Ok(())
+    }
+
+    /// All rules, without guests whose tap has gone: nft refuses a chain for a missing device, and with it all the rest.
+    async fn present(&self, state: &State) -> Result<Ruleset> {
+        let mut rules = state.rules.clone();
+        let taps = self.links.names().await?;
+        rules.guests.retain(|guest| taps.contains(&guest.tap));
+        rules.forwards = state.forwards.values().cloned().collect();
+        Ok(rules)
+    }
+}
+
+/// What there can be one forward of: a port of an address.
+type Key = (Protocol, Ipv4Addr, u16);
+
+fn key(forward: &NatForward) -> Key {
+    (forward.proto, forward.address, forward.host)
+}

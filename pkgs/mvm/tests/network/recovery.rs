@@ -1,0 +1,128 @@
+//! What comes back by itself: helpers that were killed, rules that somebody else removed.
+
+use crate::agent::Agent;
+use crate::harness::wait_for;
+use crate::vms::{PORT, Vm};
+use crate::world::{HOST_LAN, INTERNET, LISTED, Mode, World};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// The realm's processes whose command line has all the words.
+fn processes(world: &World, words: &[&str]) -> BTreeSet<i32> {
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        words.iter().all(|word| line.contains(word))
+    };
+    world.realm().processes().into_iter().filter(has).collect()
+}
+
+/// Kills them, and waits until there are others as many.
+#[track_caller]
+fn kill_all(world: &World, words: &[&str]) {
+    let old = processes(world, words);
+    assert!(!old.is_empty(), "no process has {words:?} in its command line");
+    for pid in &old {
+        // One may be the parent of another, and take it along.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    wait_for(&format!("{words:?} to come back"), || {
+        let new = processes(world, words);
+        (new.len() >= old.len() && new.is_disjoint(&old)).then_some(())
+    });
+}
+
+fn all_is_well(world: &World, a: &Vm, listed: &Vm) {
+    a.agent.comes_to_resolve(&a.gateway, "e.mvm", Some(&listed.address));
+    a.agent.comes_to_resolve(&a.gateway, "*.plain.test", Some(INTERNET));
+    listed.agent.comes_to_resolve(&listed.gateway, "*.listed.test", Some(LISTED));
+    listed.agent.reaches("tcp", LISTED, 7);
+    a.agent.reaches("tcp", INTERNET, 7);
+    world.host.reaches("tcp", "127.0.0.1", 8081);
+    world.lan.reaches("udp", HOST_LAN, 8080);
+    world.lan.reaches("tcp", HOST_LAN, 8080);
+    assert_eq!(listed.agent.resolves(&listed.gateway, "plain.test"), None);
+    listed.agent.is_kept_from("tcp", INTERNET, 7, &world.internet);
+    a.agent.is_kept_from("tcp", &listed.address, PORT, &listed.agent);
+}
+
+const VMS: [&str; 2] =
+    ["a --port 8081:3000 --port 0.0.0.0:8080:3000 --port 0.0.0.0:8080:3000/udp", "e --allow listed.test"];
+
+#[test]
+fn killed_helpers_come_back_with_all_they_knew() {
+    let Some(world) = World::new(Mode::Ordinary) else { return };
+    let vms = world.boot(&VMS);
+    let [a, listed] = &vms[..] else { panic!("two VMs") };
+    all_is_well(&world, a, listed);
+    kill_all(&world, &["dnsmasq"]);
+    all_is_well(&world, a, listed);
+    kill_all(&world, &["internal proxy"]);
+    all_is_well(&world, a, listed);
+    // A forward after that is as good as one before.
+    world.ok(["port", "a", "8082:3000"]);
+    world.host.reaches("tcp", "127.0.0.1", 8082);
+}
+
+/// Somebody else's rules, which drop nothing.
+const FOREIGN: &str = "table inet foreign {
+	set busy {
+		type ipv4_addr
+		elements = { 192.0.2.1, 192.0.2.2 }
+	}
+
+	chain forward {
+		type filter hook forward priority filter; policy accept;
+		ip saddr @busy drop
+	}
+}
+";
+
+fn foreign(host: &Agent) -> String {
+    host.sh("nft list table inet foreign")
+}
+
+#[test]
+fn rules_that_somebody_removes_come_back_and_foreign_ones_stay() {
+    let Some(world) = World::new(Mode::Host) else { return };
+    let host = &world.host;
+    let file = world.realm().path("foreign.nft");
+    std::fs::write(&file, FOREIGN).unwrap();
+    let load = format!("nft -f {}", file.display());
+    host.sh(&load);
+    let theirs = foreign(host);
+    let vms = world.boot(&VMS);
+    let [a, listed] = &vms[..] else { panic!("two VMs") };
+    all_is_well(&world, a, listed);
+    assert_eq!(foreign(host), theirs);
+    let gateway_mac = world.mac_of(crate::matrix::BRIDGE);
+    let detour = json!({
+        "how": "frames", "frame": "udp", "to": listed.address, "port": PORT, "source": a.address,
+        "target_mac": gateway_mac,
+    });
+    for command in [&format!("nft flush ruleset; {load}"), "nft delete table inet microvm-dev"] {
+        host.sh(command);
+        wait_for("our rules to be back", || {
+            let list = "nft list tables inet | grep -c microvm-dev || true";
+            (host.sh(list).trim() == "1").then_some(())
+        });
+        all_is_well(&world, a, listed);
+        a.agent.probe_is_kept(detour.clone(), &listed.agent);
+        let spoofed = json!({
+            "how": "frames", "frame": "udp", "to": INTERNET, "port": 7, "source": listed.address,
+            "target_mac": gateway_mac,
+        });
+        wait_for("the tap's rules to be back", || {
+            let list = "nft list tables netdev | grep -c microvm-dev || true";
+            (host.sh(list).trim() == "1").then_some(())
+        });
+        a.agent.probe_is_kept(spoofed, &world.internet);
+        assert_eq!(foreign(host), theirs);
+    }
+    drop(vms);
+    world.ok(["delete", "--force", "--yes", "a", "e"]);
+    wait_for("our rules to be gone", || (!host.sh("nft list tables").contains("microvm-dev")).then_some(()));
+    assert_eq!(foreign(host), theirs);
+}
