@@ -304,12 +304,12 @@ def markdown(result, options):
     return "\n".join(lines)
 
 
-def write(page, text):
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write(page, text, begin_mark=BEGIN, end_mark=END):
+    before, begin, rest = page.read_text().partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        sys.exit(f"bench: {page} has no lines {BEGIN} and {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        sys.exit(f"bench: {page} has no lines {begin_mark} and {end_mark} to write between")
+    page.write_text(f"{before}{begin_mark}\n{text}\n{end_mark}{after}")
     progress(f"wrote {page}")
 
 

@@ -16,6 +16,7 @@ packages_build=(gcc libc6-dev make pkg-config libseccomp-dev libcap-ng-dev git c
 packages_run=(qemu-system-x86 passt nftables iproute2 dnsmasq-base e2fsprogs openssh-client)
 packages_test=(openssh-sftp-server rsync attr kmod xz-utils shellcheck tmux python3 procps util-linux systemd systemd-container dbus)
 packages_bench=(python3 python3-venv kmod busybox-static)
+packages_bench_network=(python3 socat iptables util-linux)
 
 say() { printf '%s\n' "$*" >&2; }
 heading() { printf '\n== %s\n' "$*" >&2; }

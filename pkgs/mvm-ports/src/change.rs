@@ -4,7 +4,7 @@
 //! The store comes before the proxy, and the lock is held throughout. So whoever starts a VM, or synchronizes, reads
 //! either nothing of a change or all of it, and a crash in between leaves what one [`crate::sync`] finishes.
 
-use crate::plan::{self, Removals};
+use crate::plan::{self, Held, Removals};
 use crate::removal::Removal;
 use crate::serving::{Now, Serving};
 use crate::{Error, Result, listeners};
@@ -15,6 +15,7 @@ use mvm_spec::forward::{Forward, ForwardRequest, Protocol};
 use mvm_spec::latest::Network;
 use mvm_spec::{VmName, VmSpec};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 /// How an addition went.
@@ -113,11 +114,7 @@ pub async fn remove(realm: &Realm, store: &Store, vm: &VmName, which: &Which) ->
 
 /// Makes VMs with their forwards, all or none. Forwards are checked as by [`add`],
 /// and against each other.
-pub async fn create(
-    realm: &Realm,
-    store: &Store,
-    drafts: Vec<Draft>,
-) -> Result<Vec<Made>> {
+pub async fn create(realm: &Realm, store: &Store, drafts: Vec<Draft>) -> Result<Vec<Made>> {
     let topology = realm.config.topology()?;
     let lock = store.lock_forwards()?;
     let mut claims = Claims::new(realm.kind, store, &lock);
@@ -165,7 +162,7 @@ struct Claims<'a> {
     kind: RealmKind,
     store: &'a Store,
     lock: &'a ForwardsLock,
-    claimed: RefCell<std::collections::HashMap<(Protocol, u16), Vec<(VmName, StoredForward)>>>,
+    claimed: RefCell<HashMap<(Protocol, u16), Held>>,
 }
 
 impl<'a> Claims<'a> {
@@ -201,7 +198,7 @@ impl<'a> Claims<'a> {
         claimed.entry((forward.proto, forward.host)).or_default().push((vm.clone(), stored));
     }
 
-    fn holders(&self, proto: Protocol, port: u16) -> Result<Vec<(VmName, StoredForward)>> {
+    fn holders(&self, proto: Protocol, port: u16) -> Result<Held> {
         let mut holders = self.store.holders(self.lock, proto, port)?;
         holders.extend(self.claimed.borrow().get(&(proto, port)).into_iter().flatten().cloned());
         Ok(holders)

@@ -5,9 +5,13 @@ use crate::{Error, Result};
 use mvm_host::store::StoredForward;
 use mvm_spec::VmName;
 use mvm_spec::forward::{Forward, ForwardRequest, Protocol};
+use std::collections::HashMap;
 
-/// Who has a port of the host: the forwards of all VMs on it.
-pub type Holders<'a> = &'a dyn Fn(Protocol, u16) -> Result<Vec<(VmName, StoredForward)>>;
+/// The forwards of all VMs on a port of the host.
+pub type Held = Vec<(VmName, StoredForward)>;
+
+/// Tells who has a port of the host.
+pub type Holders<'a> = &'a dyn Fn(Protocol, u16) -> Result<Held>;
 
 /// Forwards to be added to a VM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub struct Additions {
 pub fn additions(vm: &VmName, requests: &[ForwardRequest], holders: Holders<'_>) -> Result<Additions> {
     let mut plan = Additions::default();
     // By port, so that a range of all ports is planned in one pass.
-    let mut seen: std::collections::HashMap<(Protocol, u16), Vec<Forward>> = std::collections::HashMap::new();
+    let mut seen: HashMap<(Protocol, u16), Vec<Forward>> = HashMap::new();
     for wanted in requests.iter().flat_map(ForwardRequest::forwards) {
         if wanted.host == 0 {
             // Asked for twice, they are two.
@@ -126,7 +130,7 @@ mod tests {
     }
 
     /// A world in which web has 8080:3000 and, declared, 53:53/udp, and shop-1 has 9000:80 and 10.0.0.1:7000:7.
-    fn held(proto: Protocol, port: u16) -> Result<Vec<(VmName, StoredForward)>> {
+    fn held(proto: Protocol, port: u16) -> Result<Held> {
         let all = [
             ("web", "8080:3000", false),
             ("web", "53:53/udp", true),

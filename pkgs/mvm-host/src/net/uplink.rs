@@ -13,7 +13,8 @@
 //!   that a host that comes online, or changes its network, needs nothing done here.
 //! - `--no-map-gw -t none -u none -T none -U none`: nothing in the namespace stands for the host's loopback, and no port
 //!   is forwarded either way. Never leave one out.
-//! - `--dns-forward`: this address is the host's resolver, one on its loopback included.
+//! - `--dns-forward`, where no dnsmasq serves guests: this address is the host's resolver, one on its loopback included.
+//!   Not otherwise: it also changes what guests hear from that resolver when they ask it by its own address.
 
 use super::link::Links;
 use super::{Network, host_addresses, nft, ruleset, spawn};
@@ -57,26 +58,28 @@ pub struct Uplink {
     child: Child,
     log: JoinHandle<Vec<String>>,
     addresses: watch::Receiver<Vec<Ipv4Addr>>,
-    /// Name servers for the guests.
+    /// Name servers for guests, where nobody answers on their bridge.
     pub dns: Vec<Ipv4Addr>,
     /// Largest packet on the uplink, in bytes.
     pub mtu: u32,
 }
 
-/// The arguments of `pasta`.
-pub fn arguments(namespace: &Path) -> Vec<std::ffi::OsString> {
+/// The arguments of `pasta`; with an address that is to stand for the host's resolver.
+pub fn arguments(namespace: &Path, resolver: Option<Ipv4Addr>) -> Vec<std::ffi::OsString> {
     let (address, prefix) = (ADDRESS.address.to_string(), ADDRESS.prefix.to_string());
-    let (gateway, resolver, mtu) = (GATEWAY.to_string(), RESOLVER.to_string(), MTU.to_string());
+    let (gateway, mtu) = (GATEWAY.to_string(), MTU.to_string());
+    let resolver = resolver.map(|resolver| resolver.to_string());
+    let resolver: &[&str] = if let Some(resolver) = &resolver { &["--dns-forward", resolver] } else { &[] };
     // Where all ids are mapped pasta takes itself for the host's root, and would become `nobody`, who may not enter the
     // namespace. It gives up its capabilities, and sees an empty file system, all the same.
     let root: &[&str] = if nix::unistd::geteuid().is_root() { &["--runas", "0:0"] } else { &[] };
     let options = [
         root,
+        resolver,
         &["--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-netns-quit"][..],
         &["--ns-ifname", INTERFACE, "--interface", "lo", "--mac-addr", MAC, "--mtu", &mtu],
         &["--address", &address, "--netmask", &prefix, "--gateway", &gateway],
         &["--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none"],
-        &["--dns-forward", &resolver],
         // The interface is configured already, and nobody shall believe another answer on this link.
         &["--no-dhcp", "--no-dhcpv6", "--no-ndp", "--no-ra"],
         &["--netns-only", "--netns"],
@@ -158,9 +161,9 @@ pub async fn attach(host: &Handle, network: &Network, plan: &UplinkPlan) -> Resu
     let outside =
         ruleset::Outside { link: Some(ADDRESS), resolver: network.resolver(), host_addresses: known };
     network.set_outside(Some(outside)).await?;
-    let namespace = plan.namespace.clone();
-    let (child, log) = on(host, async move { run(&program, &namespace) }).await?;
-    let mut uplink = Uplink { child, log, addresses, dns: vec![RESOLVER], mtu: MTU };
+    let (namespace, resolver) = (plan.namespace.clone(), network.resolver());
+    let (child, log) = on(host, async move { run(&program, &namespace, resolver) }).await?;
+    let mut uplink = Uplink { child, log, addresses, dns: resolver.into_iter().collect(), mtu: MTU };
     uplink.ready().await?;
     Ok(uplink)
 }
@@ -224,9 +227,9 @@ async fn on<T: Send + 'static>(
     join.unwrap_or_else(|error| Err(Error::Failed(format!("a task of the keeper failed: {error}"))))
 }
 
-fn run(program: &Path, namespace: &Path) -> Result<(Child, JoinHandle<Vec<String>>)> {
+fn run(program: &Path, namespace: &Path, resolver: Option<Ipv4Addr>) -> Result<(Child, JoinHandle<Vec<String>>)> {
     let mut command = std::process::Command::new(program);
-    command.args(arguments(namespace)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments(namespace, resolver)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     spawn::keep_capabilities(&mut command, spawn::PASTA);
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)
@@ -261,7 +264,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_hosts_loopback_is_mapped_and_no_port_forwarded() {
-        let arguments = arguments(Path::new("/run/x/netns"));
+        let arguments = arguments(Path::new("/run/x/netns"), Some(RESOLVER));
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert!(arguments.contains(&"--no-map-gw"));
         for option in ["-t", "-u", "-T", "-U"] {

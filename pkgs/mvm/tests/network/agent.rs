@@ -52,6 +52,42 @@ pub fn nonce() -> String {
     format!("mvmn-{:08x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Makes all attempts at the same time, none of which may succeed, nor may its receiver see anything of it: who makes
+/// it, how, and who must not get it.
+#[track_caller]
+pub fn all_are_kept(mut attempts: Vec<(&Agent, Value, &Agent)>) -> Vec<Outcome> {
+    let mut nonces = Vec::new();
+    for (_, probe, _) in &mut attempts {
+        nonces.push(nonce());
+        probe["nonce"] = json!(nonces.last());
+    }
+    let mut by_agent: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, (agent, ..)) in attempts.iter().enumerate() {
+        by_agent.entry(agent.pid()).or_default().push(index);
+    }
+    for indices in by_agent.values() {
+        let probes: Vec<_> = indices.iter().map(|index| &attempts[*index].1).collect();
+        attempts[indices[0]].0.send(&json!({"do": "probe", "probes": probes}));
+    }
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; attempts.len()];
+    for indices in by_agent.values() {
+        let answers: Vec<Outcome> = serde_json::from_value(attempts[indices[0]].0.receive()).unwrap();
+        for (index, answer) in indices.iter().zip(answers) {
+            outcomes[*index] = Some(answer);
+        }
+    }
+    let outcomes: Vec<_> = outcomes.into_iter().map(Option::unwrap).collect();
+    let mut seen = BTreeMap::new();
+    for (index, (agent, probe, receiver)) in attempts.iter().enumerate() {
+        let outcome = &outcomes[index];
+        let reached = outcome.outcome == "error" || (probe["how"] != "frames" && outcome.reached());
+        assert!(!reached, "{}: {probe}: {outcome:?}", agent.place);
+        let seen = seen.entry(receiver.pid()).or_insert_with(|| receiver.seen());
+        assert!(!seen.contains_key(&nonces[index]), "{} got it: {}: {probe}", receiver.place, agent.place);
+    }
+    outcomes
+}
+
 /// Writes the agent's files to `dir`, which guests have as part of their project.
 pub fn install(dir: &Path) {
     std::fs::create_dir(dir).unwrap();
@@ -147,14 +183,8 @@ impl Agent {
 
     /// The same by an attempt of any kind.
     #[track_caller]
-    pub fn probe_is_kept(&self, mut probe: Value, receiver: &Agent) -> Outcome {
-        let nonce = nonce();
-        probe["nonce"] = json!(nonce);
-        let outcome = self.probe(probe.clone());
-        let reached = outcome.outcome == "error" || (probe["how"] != "frames" && outcome.reached());
-        assert!(!reached, "{}: {probe}: {outcome:?}", self.place);
-        assert!(!receiver.seen().contains_key(&nonce), "{} got it: {}: {probe}", receiver.place, self.place);
-        outcome
+    pub fn probe_is_kept(&self, probe: Value, receiver: &Agent) -> Outcome {
+        all_are_kept(vec![(self, probe, receiver)]).remove(0)
     }
 
     /// What `server` answers about `name`, if it has an answer; asked once.

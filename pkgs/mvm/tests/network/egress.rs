@@ -75,11 +75,11 @@ fn with_no_egress_nothing_is_outside_but_vms_have_names() {
     let Some(world) = World::new(Mode::Host) else { return };
     let vms = world.boot(&["d --egress none", "a --peer d"]);
     let [vm, peer] = &vms[..] else { panic!("two VMs") };
-    for (to, receiver) in [(INTERNET, &world.internet), (LAN, &world.lan)] {
-        for how in ["icmp", "tcp", "udp"] {
-            vm.agent.is_kept_from(how, to, 7, receiver);
-        }
-    }
+    let places = [(INTERNET, &world.internet), (LAN, &world.lan)];
+    let attempts = places.iter().flat_map(|(to, receiver)| {
+        ["icmp", "tcp", "udp"].map(|how| (&vm.agent, json!({"how": how, "to": to, "port": 7}), *receiver))
+    });
+    crate::agent::all_are_kept(attempts.collect());
     assert!(refused_packets(&world, vm, "outside") > 0);
     assert_eq!(vm.agent.resolves(&vm.gateway, "plain.test"), None);
     vm.agent.comes_to_resolve(&vm.gateway, "a.mvm", Some(&peer.address));

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::harness::wait_for;
+use crate::matrix::BRIDGE;
 use crate::vms::{PORT, Vm};
 use crate::world::{HOST_LAN, INTERNET, LISTED, Mode, World};
 use nix::sys::signal::{Signal, kill};
@@ -9,26 +10,33 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// The realm's processes whose command line has all the words.
-fn processes(world: &World, words: &[&str]) -> BTreeSet<i32> {
+/// The processes in the namespaces of host and bridge whose command line has the words.
+fn processes(world: &World, words: &str) -> BTreeSet<i32> {
+    let namespace = |path: &str| std::fs::read_link(path).ok();
+    let host = namespace(&format!("/proc/{}/ns/net", world.host.pid()));
+    let realm = namespace(&format!("{}/ns/net", world.thread_with(BRIDGE).unwrap()));
+    let ours = |pid: &i32| {
+        let own = namespace(&format!("/proc/{pid}/ns/net"));
+        own.is_some() && (own == host || own == realm)
+    };
     let has = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        words.iter().all(|word| line.contains(word))
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
     };
-    world.realm().processes().into_iter().filter(has).collect()
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(ours).filter(has).collect()
 }
 
 /// Kills them, and waits until there are others as many.
 #[track_caller]
-fn kill_all(world: &World, words: &[&str]) {
+fn kill_all(world: &World, words: &str) {
     let old = processes(world, words);
-    assert!(!old.is_empty(), "no process has {words:?} in its command line");
+    assert!(!old.is_empty(), "no process has `{words}` in its command line");
     for pid in &old {
         // One may be the parent of another, and take it along.
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
-    wait_for(&format!("{words:?} to come back"), || {
+    wait_for(&format!("{words} to come back"), || {
         let new = processes(world, words);
         (new.len() >= old.len() && new.is_disjoint(&old)).then_some(())
     });
@@ -57,9 +65,9 @@ fn killed_helpers_come_back_with_all_they_knew() {
     let vms = world.boot(&VMS);
     let [a, listed] = &vms[..] else { panic!("two VMs") };
     all_is_well(&world, a, listed);
-    kill_all(&world, &["dnsmasq"]);
+    kill_all(&world, "dnsmasq");
     all_is_well(&world, a, listed);
-    kill_all(&world, &["internal proxy"]);
+    kill_all(&world, "internal proxy");
     all_is_well(&world, a, listed);
     // A forward after that is as good as one before.
     world.ok(["port", "a", "8082:3000"]);
@@ -97,7 +105,7 @@ fn rules_that_somebody_removes_come_back_and_foreign_ones_stay() {
     let [a, listed] = &vms[..] else { panic!("two VMs") };
     all_is_well(&world, a, listed);
     assert_eq!(foreign(host), theirs);
-    let gateway_mac = world.mac_of(crate::matrix::BRIDGE);
+    let gateway_mac = world.mac_of(BRIDGE);
     let detour = json!({
         "how": "frames", "frame": "udp", "to": listed.address, "port": PORT, "source": a.address,
         "target_mac": gateway_mac,

@@ -250,7 +250,7 @@ impl World {
     }
 
     /// A thread of the realm, as a directory of proc(5), that sees an interface named `bridge`.
-    fn thread_with(&self, bridge: &str) -> Option<String> {
+    pub fn thread_with(&self, bridge: &str) -> Option<String> {
         let tasks =
             self.realm.processes().into_iter().flat_map(|pid| {
                 std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten()

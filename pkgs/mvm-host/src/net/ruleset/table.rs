@@ -111,6 +111,8 @@ table inet {TABLE} {{
 	chain input {{
 		type filter hook input priority filter; policy accept;
 		iifname @bridges goto from-guest
+		# An address is reached by whichever interface, and what listens on it is for guests and the host alone.
+		iifname != "lo" ip daddr @gateways counter drop comment "outside to gateway"
 	}}
 
 	# Guest to the namespace the bridge is in, by whichever of its addresses.

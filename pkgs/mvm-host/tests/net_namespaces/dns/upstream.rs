@@ -33,7 +33,8 @@ fn other_names_are_asked_upstream() {
             "the server has an IPv6 address, which is no use to guests"
         );
         assert_eq!(ask(&guest, "missing.example", A).code, NXDOMAIN);
-        assert_eq!(upstream.asked().len(), 4);
+        let asked: Vec<_> = upstream.asked().into_iter().filter(|(_, kind)| *kind == A).collect();
+        assert_eq!(asked, ["example.com", "nas.lan", "missing.example"].map(|name| (name.to_owned(), A)));
         // From memory; and what is never asked.
         assert_eq!(addresses(&guest, "example.com"), [FIRST]);
         assert_eq!(ask(&guest, "plain", A).code, NXDOMAIN);
@@ -127,8 +128,9 @@ fn the_hosts_resolv_conf_is_followed() {
         for new in 0.. {
             servers.iter().for_each(|server| drop(server.asked()));
             let reply = try_once(&socket(&guest, 53), &format!("new{new}.example"), A);
-            if servers.iter().all(|server| server.asked().is_empty()) {
-                assert!(reply.is_some_and(|reply| reply.code == 5), "a refusal at once, not silence");
+            // A refusal at once. A busy machine may take longer for an answer than is waited for.
+            let refused = reply.is_some_and(|reply| reply.code == 5);
+            if refused && servers.iter().all(|server| server.asked().is_empty()) {
                 break;
             }
             assert!(Instant::now() < end, "the host's former name servers are still asked");
