@@ -59,10 +59,14 @@ pub fn boot_as(realm: &NetThread, network: &Arc<Network>, guest: ruleset::Guest)
     Guest::boot(tap, mac, ip, gateway)
 }
 
-/// A network with the shared bridge.
+/// A network with the shared bridge, on which somebody answers DNS.
 pub fn set_up(realm: &NetThread) -> Arc<Network> {
+    set_up_as(realm, plan())
+}
+
+pub fn set_up_as(realm: &NetThread, plan: NetworkPlan) -> Arc<Network> {
     let (network, warnings) = realm.run(async {
-        let (network, warnings) = Network::set_up(plan()).await.unwrap();
+        let (network, warnings) = Network::set_up(plan).await.unwrap();
         network.ensure_bridge(&bridge()).await.unwrap();
         (network, warnings)
     });

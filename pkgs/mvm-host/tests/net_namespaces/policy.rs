@@ -106,17 +106,24 @@ fn a_resolver_of_its_own_gets_all_of_a_guests_queries() {
 #[test]
 fn spoofed_packets_are_counted_for_who_sent_them() {
     in_namespaces("policy::spoofed_packets_are_counted_for_who_sent_them", || {
-        use crate::guest::{arp, ethernet};
+        use crate::guest::{arp, ethernet, ipv4, udp};
         let lan = Lan::new();
         let a = boot(&lan.realm, &lan.network, "a", 10);
         boot(&lan.realm, &lan.network, "b", 11);
         let b = Ipv4Addr::new(192, 168, 100, 11);
         a.send(&arp(a.mac, a.mac, b, GATEWAY));
+        a.send(&ethernet(
+            a.mac,
+            a.gateway_mac,
+            0x0800,
+            &ipv4(b, GATEWAY, 17, &udp(b, GATEWAY, 1, 53, b"as b")),
+        ));
+        // What every system says by IPv6 of its own accord is dropped, and no accusation.
         a.send(&ethernet(a.mac, a.gateway_mac, 0x86dd, &[0x60; 40]));
         settle(&a);
         let Denied { spoofed, .. } = denied(&lan, "a");
         // Without their Ethernet headers.
-        assert_eq!((spoofed.packets, spoofed.bytes), (2, 28 + 40));
+        assert_eq!((spoofed.packets, spoofed.bytes), (2, 28 + 32));
         assert_eq!(denied(&lan, "b"), Denied::default());
         let absent = VmName::new("absent").unwrap();
         let error =

@@ -1,10 +1,10 @@
 //! The way out through `pasta`.
 
 use crate::guest::{Guest, TcpAnswer, tcp_answer};
-use crate::isolation::{boot, dropped, set_up};
+use crate::isolation::{boot, dropped, plan, set_up, set_up_as};
 use crate::support::{NetThread, Place, in_namespaces, shell};
 use mvm_host::net::uplink::{self, Uplink};
-use mvm_host::net::{Network, ruleset};
+use mvm_host::net::{Network, NetworkPlan, ruleset};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ fn world() -> World {
     shell(
         "file=$(mktemp); echo nameserver 127.0.0.53 > $file; mount --bind $file /etc/resolv.conf; rm $file",
     );
-    let network = set_up(&realm);
+    // Nobody answers DNS on the bridge: guests ask the uplink's resolver.
+    let network = set_up_as(&realm, NetworkPlan { services: Vec::new(), ..plan() });
     let guest = boot(&realm, &network, "a", 10);
     World { host, realm, internet, network, guest, service, server }
 }
@@ -177,7 +178,6 @@ fn a_host_that_comes_online_later_takes_its_guests_along() {
 #[test]
 fn a_missing_program_is_named_and_leaves_guests_without_a_way_out() {
     in_namespaces("uplink::a_missing_program_is_named_and_leaves_guests_without_a_way_out", || {
-        use crate::isolation::plan;
         let host = NetThread::spawn(Place::Host);
         let handle = host.handle.clone();
         let hide = "for dir in $(echo $PATH | tr : ' '); do test ! -e $dir/PROGRAM || mount --bind /dev/null $dir/PROGRAM; done";

@@ -69,7 +69,7 @@ mod tests {
         assert!(add(&layout, &host).unwrap(), "DHCP's old entry has to be forgotten");
         let entry = dhcp_entry(&layout, &name);
         assert_eq!(entry, Some(("02:00:00:00:00:0a".to_owned(), "192.168.100.11".to_owned())));
-        assert_eq!(list(&layout).unwrap(), [name.clone()]);
+        assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&name));
         remove(&layout, &name).unwrap();
         remove(&layout, &name).unwrap();
         assert_eq!(list(&layout).unwrap(), []);
