@@ -7,22 +7,9 @@
 use crate::{Error, Result};
 use mvm_host::net::nft;
 use mvm_host::net::ruleset::{NatForward, TABLE, change_forwards};
-use mvm_host::realm::RealmKind;
-use mvm_spec::forward::{Forward, Protocol};
+use mvm_spec::forward::Protocol;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-
-/// The part of `forwards`, which lead to `to`, that maps serve: in the host realm, IPv4 addresses other than loopback.
-pub fn nat(kind: RealmKind, to: Ipv4Addr, forwards: &[Forward]) -> Vec<NatForward> {
-    let nat = |forward: &Forward| match (kind, forward.address) {
-        (RealmKind::Host, Some(IpAddr::V4(address))) if !address.is_loopback() => {
-            let Forward { proto, host, guest, .. } = *forward;
-            Some(NatForward { proto, address, host, to, guest })
-        }
-        _ => None,
-    };
-    forwards.iter().filter_map(nat).collect()
-}
+use std::net::Ipv4Addr;
 
 /// Removes and adds elements in one transaction. For the calling thread's network namespace.
 pub async fn change(remove: &[NatForward], add: &[NatForward]) -> Result<()> {
@@ -100,6 +87,9 @@ fn unexpected(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mvm_host::ports::by_rules;
+    use mvm_host::realm::RealmKind;
+    use mvm_spec::forward::Forward;
 
     fn forward(text: &str) -> Forward {
         text.parse::<mvm_spec::forward::ForwardRequest>().unwrap().forwards().next().unwrap()
@@ -111,15 +101,15 @@ mod tests {
     fn only_what_comes_from_outside_the_host_needs_the_maps() {
         let all = ["8080:1", "127.0.0.2:8080:1", "[::]:8080:1", "0.0.0.0:8080:1", "10.0.0.1:53:53/udp"]
             .map(forward);
-        assert!(nat(RealmKind::User, TO, &all).is_empty());
-        let nat = nat(RealmKind::Host, TO, &all);
+        assert!(by_rules(RealmKind::User, TO, &all).is_empty());
+        let nat = by_rules(RealmKind::Host, TO, &all);
         assert_eq!(nat.iter().map(|nat| nat.host).collect::<Vec<_>>(), [8080, 53]);
     }
 
     #[test]
     fn what_goes_is_added_first_so_that_it_may_be_absent() {
-        let [a, b] =
-            ["0.0.0.0:80:81", "10.0.0.1:53:54/udp"].map(|text| nat(RealmKind::Host, TO, &[forward(text)]));
+        let [a, b] = ["0.0.0.0:80:81", "10.0.0.1:53:54/udp"]
+            .map(|text| by_rules(RealmKind::Host, TO, &[forward(text)]));
         insta::assert_snapshot!(change_text(&a, &b), @r"
         add element inet microvm-dev forwards { tcp . 80 : 192.168.100.10 . 81 }
         delete element inet microvm-dev forwards { tcp . 80 : 192.168.100.10 . 81 }
@@ -135,7 +125,7 @@ mod tests {
                      54 }\n\t}\n\n\tmap forwards-at {\n\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . \
                      inet_service\n\t}\n}\n";
         let expected = ["0.0.0.0:80:81", "0.0.0.0:53:54/udp"].map(forward);
-        assert_eq!(parse(table).unwrap(), nat(RealmKind::Host, TO, &expected).into_iter().collect());
+        assert_eq!(parse(table).unwrap(), by_rules(RealmKind::Host, TO, &expected).into_iter().collect());
         assert!(parse("table inet microvm-dev {\n}\n").is_err());
     }
 }

@@ -3,6 +3,7 @@
 use crate::listeners::unavailable;
 use crate::{Error, Result, maps};
 use mvm_host::fault;
+use mvm_host::ports::by_rules;
 use mvm_host::ports::proxy::protocol::{Refusal, VmForwards};
 use mvm_host::ports::proxy::{Added, Client};
 use mvm_host::realm::{Realm, RealmKind};
@@ -47,7 +48,7 @@ impl Serving {
             Added::Refused(refusals) => return Err(refused(refusals)),
         }
         fault::point("proxy-added");
-        match maps::change(&[], &maps::nat(self.kind, address, forwards)).await {
+        match maps::change(&[], &by_rules(self.kind, address, forwards)).await {
             Ok(()) => Ok(Now::Served),
             Err(error) => {
                 // The error to report is the first; without its element the listener serves nobody from outside.
@@ -63,7 +64,7 @@ impl Serving {
         if patiently(proxy.list(Some(vm))).await?.is_empty() {
             return Ok(Now::Stored);
         }
-        maps::change(&maps::nat(self.kind, address, forwards), &[]).await?;
+        maps::change(&by_rules(self.kind, address, forwards), &[]).await?;
         fault::point("maps-removed");
         patiently(proxy.remove(vm, forwards.to_vec())).await?;
         Ok(Now::Served)

@@ -3,6 +3,7 @@
 use crate::serving::Serving;
 use crate::{Result, maps};
 use mvm_host::fault;
+use mvm_host::ports::by_rules;
 use mvm_host::ports::proxy::protocol::{Refusal, VmForwards};
 use mvm_host::realm::{Realm, RealmKind};
 use mvm_host::store::Store;
@@ -97,7 +98,7 @@ pub async fn sync(realm: &Realm, store: &Store) -> Result<Report> {
         };
         let address = network.address.address;
         let wanted: Vec<Forward> = store.forwards(&vm.vm)?.into_iter().map(|stored| stored.forward).collect();
-        elements.extend(maps::nat(realm.kind, address, &wanted));
+        elements.extend(by_rules(realm.kind, address, &wanted));
         report.vms.push(set(&mut serving, vm, address, wanted).await?);
         fault::point("sync-first");
     }

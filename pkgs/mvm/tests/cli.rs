@@ -215,7 +215,8 @@ fn copies_are_made_all_or_none() {
     // The default subnet has 245 addresses for VMs.
     let text = stderr(&place, &["create", "many", "--copies", "300"], 1);
     assert!(text.contains("no address is free"), "{text}");
-    let left: Vec<_> = names(&place.path("state")).into_iter().filter(|name| !name.starts_with('.')).collect();
+    let left: Vec<_> =
+        names(&place.path("state")).into_iter().filter(|name| !name.starts_with('.')).collect();
     assert_eq!(left, ["ci-3"]);
 }
 

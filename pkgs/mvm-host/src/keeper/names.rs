@@ -130,9 +130,9 @@ impl Names {
             name: name.clone(),
         };
         let running = Rc::new(RefCell::new(None));
-        let task = tokio::task::spawn_local(keep_resolver(plan, started, running.clone(), self.trouble.clone()));
-        let resolver =
-            VmResolver { bridge: bridge.name.clone(), port, running, task: task.abort_handle() };
+        let task =
+            tokio::task::spawn_local(keep_resolver(plan, started, running.clone(), self.trouble.clone()));
+        let resolver = VmResolver { bridge: bridge.name.clone(), port, running, task: task.abort_handle() };
         self.resolvers.borrow_mut().insert(name, resolver);
         Ok(Some(port))
     }
@@ -195,7 +195,9 @@ impl Names {
         let resolvers = self.resolvers.borrow();
         let used: BTreeSet<u16> = resolvers.values().filter(|r| r.bridge == bridge).map(|r| r.port).collect();
         (PORT_FIRST..u16::MAX).find(|port| !used.contains(port)).ok_or_else(|| {
-            Error::Failed(format!("the bridge {bridge} has no port left for another restricted VM's resolver"))
+            Error::Failed(format!(
+                "the bridge {bridge} has no port left for another restricted VM's resolver"
+            ))
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::child::{Child, Launch};
 use super::trouble::Trouble;
 use crate::net::ruleset::NatForward;
-use crate::ports::by_rule;
+use crate::ports::by_rules;
 use crate::ports::proxy::protocol::Refusal;
 use crate::ports::proxy::{Client, ProxyConfig};
 use crate::realm::{Realm, RealmKind};
@@ -60,7 +60,7 @@ impl Forwarded {
         let up = self.up().clone();
         let mut all = Vec::new();
         for (name, to) in up {
-            all.extend(self.stored(&name)?.iter().filter_map(|forward| by_rule(self.kind, forward, to)));
+            all.extend(by_rules(self.kind, to, &self.stored(&name)?));
         }
         Ok(all)
     }
@@ -119,7 +119,9 @@ impl Ports {
             self.ready().await?;
             self.set(name, address).await
         };
-        served.await.unwrap_or_else(|error| vec![format!("the ports of VM `{name}` are not forwarded: {error}")])
+        served
+            .await
+            .unwrap_or_else(|error| vec![format!("the ports of VM `{name}` are not forwarded: {error}")])
     }
 
     /// Ends the forwards of a VM that has ended; whether it had been opened.

@@ -1,9 +1,9 @@
 //! The keeper's socket: requests in, events out.
 
-use super::protocol::{Event, Request, RunningVm};
-use super::vm::{self, End, Handle, Progress};
 use super::network::Network;
 use super::ports::{Forwarded, Ports};
+use super::protocol::{Event, Request, RunningVm};
+use super::vm::{self, End, Handle, Progress};
 use super::{announce, namespaces};
 use crate::client::{read_frame, write_frame};
 use crate::realm::Realm;

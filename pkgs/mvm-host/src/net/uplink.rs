@@ -227,9 +227,17 @@ async fn on<T: Send + 'static>(
     join.unwrap_or_else(|error| Err(Error::Failed(format!("a task of the keeper failed: {error}"))))
 }
 
-fn run(program: &Path, namespace: &Path, resolver: Option<Ipv4Addr>) -> Result<(Child, JoinHandle<Vec<String>>)> {
+fn run(
+    program: &Path,
+    namespace: &Path,
+    resolver: Option<Ipv4Addr>,
+) -> Result<(Child, JoinHandle<Vec<String>>)> {
     let mut command = std::process::Command::new(program);
-    command.args(arguments(namespace, resolver)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(arguments(namespace, resolver))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     spawn::keep_capabilities(&mut command, spawn::PASTA);
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)

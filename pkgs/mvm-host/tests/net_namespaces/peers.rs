@@ -201,7 +201,7 @@ fn forwards_lead_in_from_outside_and_not_from_other_guests() {
         let moved = forward(any, 8080, &b, 70);
         let (removed, new) = (all[1].clone(), moved.clone());
         lan.with(move |network| async move {
-            network.set_forwards(&[removed.clone()], &[new]).await.unwrap();
+            network.set_forwards(std::slice::from_ref(&removed), &[new]).await.unwrap();
             network.set_forwards(&[removed], &[]).await.unwrap();
         });
         let second = lan.server(SERVER, 6001);
@@ -215,7 +215,7 @@ fn forwards_lead_in_from_outside_and_not_from_other_guests() {
         let new = forward(any, 9000, &b, 90);
         lan.with(move |network| async move {
             nft::apply(meddle).await.unwrap();
-            network.set_forwards(&[moved], &[new.clone()]).await.unwrap();
+            network.set_forwards(&[moved], std::slice::from_ref(&new)).await.unwrap();
             let rules = nft::read_back("inet", ruleset::TABLE).await.unwrap();
             assert!(
                 rules.contains(" . 9000 : 192")
