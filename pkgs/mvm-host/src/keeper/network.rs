@@ -351,7 +351,7 @@ async fn repair(network: &net::Network, forwarded: &Forwarded) -> Result<bool> {
 async fn bring_forwards(network: &net::Network, forwarded: &Forwarded) -> Result<()> {
     let forwarded = forwarded.clone();
     let read = tokio::task::spawn_blocking(move || forwarded.by_rules()).await;
-    let forwards =
-        read.map_err(|error| Error::Failed(format!("reading the forwards broke off: {error}")))??;
+    let read = read.map_err(|error| Error::Failed(format!("reading the forwards broke off: {error}")))??;
+    let Some((_lock, forwards)) = read else { return Ok(()) };
     network.replace_forwards(&forwards).await
 }

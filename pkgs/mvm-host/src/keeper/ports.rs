@@ -50,19 +50,19 @@ impl Forwarded {
         Self { kind: realm.kind, store: Store::open(&realm.state_dir), up: Arc::default() }
     }
 
-    /// The forwards that go by rules as well as by the proxy: in the host realm those of IPv4 addresses other than
-    /// loopback.
-    pub fn by_rules(&self) -> Result<Vec<NatForward>> {
+    /// The forwards that go by rules as well as by the proxy, and the lock under which they stay so; none in a user
+    /// realm, where all go by the proxy alone.
+    pub fn by_rules(&self) -> Result<Option<(ForwardsLock, Vec<NatForward>)>> {
         if self.kind == RealmKind::User {
-            // Nothing needs to be read.
-            return Ok(Vec::new());
+            return Ok(None);
         }
+        let lock = self.store.lock_forwards()?;
         let up = self.up().clone();
         let mut all = Vec::new();
         for (name, to) in up {
             all.extend(by_rules(self.kind, to, &self.stored(&name)?));
         }
-        Ok(all)
+        Ok(Some((lock, all)))
     }
 
     fn stored(&self, name: &VmName) -> Result<Vec<Forward>> {
@@ -124,8 +124,11 @@ impl Ports {
             .unwrap_or_else(|error| vec![format!("the ports of VM `{name}` are not forwarded: {error}")])
     }
 
-    /// Ends the forwards of a VM that has ended; whether it had been opened.
+    /// Ends the forwards of a VM that has ended; whether it had been opened. Under the lock: a `mvm-ports sync` that found
+    /// the VM served would otherwise serve it again.
     pub async fn close(&self, name: &VmName) -> bool {
+        let store = self.forwarded.store.clone();
+        let lock = tokio::task::spawn_blocking(move || store.lock_forwards()).await;
         if self.forwarded.up().remove(name).is_none() {
             return false;
         }
@@ -138,6 +141,7 @@ impl Ports {
         if let Err(error) = closed.await {
             tracing::warn!("closing the ports of VM `{name}`: {error}");
         }
+        drop(lock);
         true
     }
 

@@ -176,13 +176,14 @@ impl Network {
         self.bring_forwards(&mut state, wanted).await
     }
 
-    /// Replaces all forwards of packets from outside; what stays is not touched.
+    /// Replaces all forwards of packets from outside, by one transaction, whatever others have added or removed.
     pub async fn replace_forwards(&self, forwards: &[NatForward]) -> Result<()> {
         let mut state = self.state.lock().await;
-        let mut wanted: BTreeMap<Key, Option<NatForward>> =
-            state.forwards.keys().map(|key| (*key, None)).collect();
-        wanted.extend(forwards.iter().map(|forward| (key(forward), Some(forward.clone()))));
-        self.bring_forwards(&mut state, wanted).await
+        let wanted: BTreeMap<Key, NatForward> =
+            forwards.iter().map(|forward| (key(forward), forward.clone())).collect();
+        let forwards: Vec<NatForward> = wanted.values().cloned().collect();
+        let text = ruleset::replace_forwards(&forwards);
+        self.change(&mut state, &text, |state| state.forwards = wanted).await
     }
 
     async fn bring_forwards(

@@ -230,11 +230,17 @@ impl Store {
         if drafts.iter().any(|draft| draft.network.is_some()) {
             let mut taken: Vec<Network> =
                 self.list()?.into_iter().filter_map(|(_, vm)| vm.ok()?.spec.network).collect();
+            let existing = taken.len();
             for VmSpec { name, network, .. } in &mut drafts {
                 let Some(network) = network else { continue };
                 let (egress, peers) =
                     (std::mem::take(&mut network.egress), std::mem::take(&mut network.peers));
-                *network = Network { egress, peers, ..topology.place(name, &taken)? };
+                let place = topology.place(name, &taken).map_err(|error| match error {
+                    // Of those that there are; the drafts before this one will not be.
+                    Error::SubnetFull { subnet, .. } => Error::SubnetFull { subnet, used: existing },
+                    other => other,
+                })?;
+                *network = Network { egress, peers, ..place };
                 taken.push(network.clone());
             }
         }

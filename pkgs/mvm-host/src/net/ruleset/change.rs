@@ -34,6 +34,14 @@ pub fn remove_guest(ruleset: &Ruleset, guest: &Guest) -> String {
     tap::remove(&guest.tap) + &guest::remove(ruleset, guest)
 }
 
+/// Text that makes the maps hold exactly `forwards`, whatever is in them.
+pub fn replace_forwards(forwards: &[NatForward]) -> String {
+    format!(
+        "flush map inet {TABLE} forwards\nflush map inet {TABLE} forwards-at\n{}",
+        change_forwards(&[], forwards)
+    )
+}
+
 /// Text that removes forwards, which must be there, and adds others. Of one key there must be none left.
 pub fn change_forwards(remove: &[NatForward], add: &[NatForward]) -> String {
     let mut text = String::new();
