@@ -17,7 +17,7 @@ mod disk;
 use super::files::{Durability, lock_file};
 use super::{Store, VmPaths};
 use crate::{Error, Result};
-use disk::{file_name, finish, make_dir, put, read_files, read_port, read_redo, write};
+use disk::{file_name, finish, generation, make_dir, put, read_files, read_port, read_redo, write};
 use mvm_spec::VmName;
 use mvm_spec::forward::{Forward, Protocol};
 use nix::fcntl::Flock;
@@ -81,14 +81,15 @@ impl Store {
     /// The forwards of VM `name`, sorted by protocol, port and address; none if there is no such VM.
     pub fn forwards(&self, name: &VmName) -> Result<Vec<StoredForward>> {
         let dir = self.paths(name).forwards();
-        let mut redo = read_redo(&dir)?;
+        let look = || Ok::<_, Error>((generation(&dir)?, read_redo(&dir)?));
+        let mut before = look()?;
         for _ in 0..LOOKS {
-            let files = read_files(&dir, redo.as_ref())?;
-            let after = read_redo(&dir)?;
-            if redo == after {
+            let files = read_files(&dir, before.1.as_ref())?;
+            let after = look()?;
+            if before == after {
                 return Ok(sorted(files));
             }
-            redo = after;
+            before = after;
         }
         let _lock = self.lock_forwards()?;
         Ok(sorted(read_files(&dir, None)?))

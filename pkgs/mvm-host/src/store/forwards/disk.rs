@@ -17,6 +17,9 @@ use std::path::Path;
 const VERSION: u32 = 1;
 /// From this many files on, one syncfs(2) is less work for the disk than an fsync(2) of each.
 const SYNC_ALL_FROM: usize = 16;
+/// The file that counts changes.
+const GENERATION: &str = ".generation";
+
 /// A [`StoredForward`] as written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -77,16 +80,29 @@ pub(super) fn write(
     }
     let redo = Redo::of(files);
     fault::point("forwards-begin");
+    bump(dir)?;
     replace(dir, ".redo", &redo, durability == Durability::PowerLoss)?;
     sync_if(dir, durability)?;
     fault::point("forwards-redo");
     finish(dir, &redo, durability)
 }
 
+/// Counts that a change of several files begins or ends: a reader that saw the same number before and after, and the same
+/// record, saw no change half done. A crash may leave any number.
+fn bump(dir: &Path) -> Result<()> {
+    replace(dir, GENERATION, &generation(dir)?.wrapping_add(1), false)
+}
+
+/// The number that [`bump`] counts; 0 where nothing was counted yet.
+pub(super) fn generation(dir: &Path) -> Result<u64> {
+    Ok(read(&dir.join(GENERATION))?.unwrap_or_default())
+}
+
 /// Makes the files as `redo` says, and lets go of it once that is on disk.
 pub(super) fn finish(dir: &Path, redo: &Redo, durability: Durability) -> Result<()> {
     put(dir, &redo.files, durability)?;
     fault::point("forwards-put");
+    bump(dir)?;
     remove_file(&dir.join(".redo"))?;
     sync_if(dir, durability)
 }
