@@ -77,6 +77,28 @@ need_rust() {
   found=$(cargo --version | awk '{ print $2 }') || die "cargo does not run; its message is above"
   [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n1)" = "$wanted" ] ||
     die "cargo is $found; Rust $wanted or newer is needed (\`rustup update\`)"
+  link_statically
+}
+
+# Has cargo link all programs statically, if the libraries for it are there (`static=yes`): without libraries to load and
+# relocate they start in half the time, and one build runs on every distribution. The target is named for it, so that
+# what runs while building (macros, build scripts) is not meant; $built is where cargo then puts the programs.
+link_statically() {
+  local triple directory library
+  triple=$(rustc -vV | sed -n 's/^host: //p')
+  static=no built=$target/release
+  for library in seccomp cap-ng; do
+    directory=$(pkg-config --variable=libdir "lib$library" 2>/dev/null) || return 0
+    [ -e "$directory/lib$library.a" ] || return 0
+    case $library in
+      seccomp) export LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$directory ;;
+      cap-ng) export LIBCAPNG_LINK_TYPE=static LIBCAPNG_LIB_PATH=$directory ;;
+    esac
+  done
+  static=yes built=$target/$triple/release
+  export CARGO_BUILD_TARGET=$triple
+  triple=${triple//-/_}
+  export "CARGO_TARGET_${triple^^}_RUSTFLAGS=-C target-feature=+crt-static"
 }
 
 # need_component NAME COMMAND…: a rustup component that COMMAND shows to be there.

@@ -133,16 +133,23 @@ pub async fn start(
                 continue;
             }
         };
-        match connection.request(&request, on_event).await? {
+        let mut begun = false;
+        let mut on_event = |event: &Event| {
+            begun = true;
+            on_event(event);
+        };
+        match connection.request(&request, &mut on_event).await? {
             Some(Event::Started { already, timings }) => {
                 return Ok(Started { already, timings, lease: connection });
             }
             Some(other) => return Err(unexpected(&other)),
+            // It had begun: no farewell, but a crash, which another would only repeat.
+            None if begun => break,
             None => {}
         }
     }
     Err(Error::Failed(format!(
-        "the keeper ended ten times while starting VM `{name}`; {} says why",
+        "the keeper broke off while starting VM `{name}`; {} says why",
         realm.keeper_log().display()
     )))
 }
@@ -175,6 +182,36 @@ pub async fn denied(realm: &Realm, name: &VmName) -> Result<Option<Denied>> {
         None => Ok(None),
         Some(other) => Err(unexpected(&other)),
     }
+}
+
+/// Puts the declared VM `name` on the host realm's network; returns what its user should know.
+pub async fn attach(realm: &Realm, name: &VmName) -> Result<Vec<String>> {
+    match units(realm, &Request::Attach { name: name.clone() }).await? {
+        Event::Attached { warnings } => Ok(warnings),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Takes the declared VM `name` off the network; without a network it is off already.
+pub async fn detach(realm: &Realm, name: &VmName) -> Result<()> {
+    if Connection::open(realm).await?.is_none() {
+        return Ok(());
+    }
+    match units(realm, &Request::Detach { name: name.clone() }).await? {
+        Event::Detached => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn units(realm: &Realm, request: &Request) -> Result<Event> {
+    let gone = || {
+        Error::Failed(
+            "the network of declared VMs is not up; `systemctl start microvm-dev-network.service` starts it"
+                .to_owned(),
+        )
+    };
+    let mut connection = Connection::open(realm).await?.ok_or_else(gone)?;
+    connection.request(request, &mut |_| {}).await?.ok_or_else(gone)
 }
 
 /// A byte stream to the SSH server of the running VM `name`.

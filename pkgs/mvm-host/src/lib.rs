@@ -6,6 +6,7 @@
 
 pub mod boot;
 pub mod client;
+pub mod declared;
 pub mod dnsmasq_process;
 pub mod error;
 pub mod fault;

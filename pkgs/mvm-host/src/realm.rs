@@ -8,7 +8,7 @@
 //! $XDG_CONFIG_HOME/microvm-dev/config.toml, else /etc/microvm-dev/config.toml
 //! ```
 
-use crate::net::topology::{BridgePerVm, SharedBridge, Topology};
+use crate::net::topology::{BridgePerVm, SharedBridge, Topology, present_networks};
 use crate::{Error, Result};
 use mvm_spec::net::Cidr;
 use serde::Deserialize;
@@ -96,7 +96,9 @@ impl Config {
             TopologyKind::SharedBridge => {
                 Box::new(SharedBridge { bridge: self.bridge.clone(), address: self.subnet })
             }
-            TopologyKind::BridgePerVm => Box::new(BridgePerVm { pool: self.subnets }),
+            TopologyKind::BridgePerVm => {
+                Box::new(BridgePerVm { pool: self.subnets, busy: present_networks() })
+            }
         };
         topology.check()?;
         Ok(topology)

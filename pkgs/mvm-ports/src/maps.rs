@@ -1,27 +1,14 @@
 //! The host realm's nft maps, which serve what comes from outside without the proxy.
 //!
-//! Elements are changed by themselves, at a cost that does not depend on how many there are. A change does not suppose
-//! that the maps are as they should be: what is to go is added first, in the same transaction, which is nothing if it is
-//! there (nft 1.0.6 knows no removal of what may be absent).
+//! Elements are changed by themselves ([`elements`]), at a cost that does not depend on how many there are, and without
+//! supposing that the maps are as they should be.
 
 use crate::{Error, Result};
-use mvm_host::net::nft;
-use mvm_host::net::ruleset::{NatForward, TABLE, change_forwards};
+use mvm_host::net::ruleset::{NatForward, TABLE};
+use mvm_host::net::{elements, nft};
 use mvm_spec::forward::Protocol;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-
-/// Removes and adds elements in one transaction. For the calling thread's network namespace.
-pub async fn change(remove: &[NatForward], add: &[NatForward]) -> Result<()> {
-    match change_text(remove, add) {
-        text if text.is_empty() => Ok(()),
-        text => Ok(nft::apply(&text).await?),
-    }
-}
-
-fn change_text(remove: &[NatForward], add: &[NatForward]) -> String {
-    change_forwards(&[], remove) + &change_forwards(remove, add)
-}
 
 /// What a replacement changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +27,16 @@ pub async fn replace(wanted: &[NatForward]) -> Result<Replaced> {
         added: wanted.difference(&there).cloned().collect(),
         removed: there.difference(&wanted).cloned().collect(),
     };
-    change(&replaced.removed, &replaced.added).await?;
+    elements::change(&replaced.removed, &replaced.added)?;
     Ok(replaced)
+}
+
+/// Empties the maps, if they are there; returns how many elements went.
+pub async fn clear() -> Result<usize> {
+    if !nft::installed() || nft::list_terse("inet", TABLE).await.is_err() {
+        return Ok(0);
+    }
+    Ok(replace(&[]).await?.removed.len())
 }
 
 /// The elements of both maps in what `nft -n list table` prints.
@@ -104,18 +99,6 @@ mod tests {
         assert!(by_rules(RealmKind::User, TO, &all).is_empty());
         let nat = by_rules(RealmKind::Host, TO, &all);
         assert_eq!(nat.iter().map(|nat| nat.host).collect::<Vec<_>>(), [8080, 53]);
-    }
-
-    #[test]
-    fn what_goes_is_added_first_so_that_it_may_be_absent() {
-        let [a, b] = ["0.0.0.0:80:81", "10.0.0.1:53:54/udp"]
-            .map(|text| by_rules(RealmKind::Host, TO, &[forward(text)]));
-        insta::assert_snapshot!(change_text(&a, &b), @r"
-        add element inet microvm-dev forwards { tcp . 80 : 192.168.100.10 . 81 }
-        delete element inet microvm-dev forwards { tcp . 80 : 192.168.100.10 . 81 }
-        add element inet microvm-dev forwards-at { 10.0.0.1 . udp . 53 : 192.168.100.10 . 54 }
-        ");
-        assert_eq!(change_text(&[], &[]), "");
     }
 
     #[test]

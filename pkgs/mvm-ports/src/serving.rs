@@ -1,8 +1,9 @@
 //! What makes stored forwards work: the realm's proxy, and in the host realm the elements of nft maps.
 
 use crate::listeners::unavailable;
-use crate::{Error, Result, maps};
+use crate::{Error, Result};
 use mvm_host::fault;
+use mvm_host::net::elements;
 use mvm_host::ports::by_rules;
 use mvm_host::ports::proxy::protocol::{Refusal, VmForwards};
 use mvm_host::ports::proxy::{Added, Client};
@@ -48,12 +49,12 @@ impl Serving {
             Added::Refused(refusals) => return Err(refused(refusals)),
         }
         fault::point("proxy-added");
-        match maps::change(&[], &by_rules(self.kind, address, forwards)).await {
+        match elements::change(&[], &by_rules(self.kind, address, forwards)) {
             Ok(()) => Ok(Now::Served),
             Err(error) => {
                 // The error to report is the first; without its element the listener serves nobody from outside.
                 let _ = patiently(proxy.remove(vm, forwards.to_vec())).await;
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -64,7 +65,7 @@ impl Serving {
         if patiently(proxy.list(Some(vm))).await?.is_empty() {
             return Ok(Now::Stored);
         }
-        maps::change(&by_rules(self.kind, address, forwards), &[]).await?;
+        elements::change(&by_rules(self.kind, address, forwards), &[])?;
         fault::point("maps-removed");
         patiently(proxy.remove(vm, forwards.to_vec())).await?;
         Ok(Now::Served)

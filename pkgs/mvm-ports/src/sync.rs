@@ -3,6 +3,7 @@
 use crate::serving::Serving;
 use crate::{Result, maps};
 use mvm_host::fault;
+use mvm_host::keeper::leftovers;
 use mvm_host::ports::by_rules;
 use mvm_host::ports::proxy::protocol::{Refusal, VmForwards};
 use mvm_host::realm::{Realm, RealmKind};
@@ -81,7 +82,7 @@ pub async fn sync(realm: &Realm, store: &Store) -> Result<Report> {
     let lock = if realm.state_dir.is_dir() { Some(store.lock_forwards()?) } else { None };
     fault::point("sync-locked");
     let mut serving = Serving::open(realm).await?;
-    let Some(served) = serving.list(None).await? else { return Ok(Report::default()) };
+    let Some(served) = serving.list(None).await? else { return nothing_runs(realm).await };
     let mut report = Report { running: true, ..Report::default() };
     let mut elements = Vec::new();
     for vm in served {
@@ -108,6 +109,18 @@ pub async fn sync(realm: &Realm, store: &Store) -> Result<Report> {
     }
     fault::point("sync-done");
     drop(lock);
+    Ok(report)
+}
+
+/// Without a keeper no VM runs: elements are what a crash left, and would lead to whoever has the address next.
+async fn nothing_runs(realm: &Realm) -> Result<Report> {
+    let mut report = Report::default();
+    if realm.kind == RealmKind::Host
+        && realm.run_dir.is_dir()
+        && let Some(_no_keeper) = leftovers::without_keeper(realm)?
+    {
+        report.maps.removed = maps::clear().await?;
+    }
     Ok(report)
 }
 

@@ -74,6 +74,12 @@ pub enum Guest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kernel: Option<PathBuf>,
     },
+    /// A NixOS system that microvm.nix builds and runs: declared by the host's configuration, run by its systemd.
+    #[serde(rename_all = "camelCase")]
+    Nixos {
+        /// The VMM, by microvm.nix's name for it: `qemu`, `cloud-hypervisor`, `firecracker`, ….
+        hypervisor: String,
+    },
 }
 
 /// The project directory.
@@ -152,9 +158,27 @@ impl VmSpec {
             "resources.memMib",
             format!("{mem_mib} MiB is too little to boot; give at least {MEM_MIN_MIB}"),
         );
-        let Guest::Embedded { kernel } = &self.guest;
-        if let Some(kernel) = kernel {
-            rule(kernel.is_absolute(), "guest.kernel", format!("`{}` must be absolute", kernel.display()));
+        match &self.guest {
+            Guest::Embedded { kernel: None } => {}
+            Guest::Embedded { kernel: Some(kernel) } => {
+                rule(
+                    kernel.is_absolute(),
+                    "guest.kernel",
+                    format!("`{}` must be absolute", kernel.display()),
+                );
+            }
+            Guest::Nixos { hypervisor } => {
+                rule(
+                    !hypervisor.is_empty() && hypervisor.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+                    "guest.hypervisor",
+                    format!("`{hypervisor}` is no hypervisor's name: lower-case letters and `-`"),
+                );
+                rule(
+                    !self.ephemeral,
+                    "ephemeral",
+                    "a declared VM stays as long as its declaration".to_owned(),
+                );
+            }
         }
         if let Some(Project { path }) = &self.project {
             rule(path.is_absolute(), "project.path", format!("`{}` must be absolute", path.display()));

@@ -5,6 +5,14 @@ use mvm_host::client::{self, Started};
 use mvm_spec::VmName;
 use std::time::Instant;
 
+/// Sees to it that VM `name` runs, whether it is of the realm or declared; whether it did already.
+pub async fn ensure(context: &Context, name: &VmName) -> anyhow::Result<bool> {
+    if crate::declared::is_declared(context, name) {
+        return crate::declared::start(context, name).await;
+    }
+    Ok(start(context, name, false).await?.already)
+}
+
 /// Starts VM `name`, showing steps; `lease` as in [`client::start`].
 pub async fn start(context: &Context, name: &VmName, lease: bool) -> anyhow::Result<Started> {
     context.realm.create_dirs()?;

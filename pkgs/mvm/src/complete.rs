@@ -2,9 +2,12 @@
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use mvm_host::realm::Realm;
-use mvm_host::store::Store;
+use mvm_host::store::{DECLARED_DIR, Store, declared_names};
+use mvm_spec::VmName;
+use std::collections::BTreeSet;
+use std::path::Path;
 
-/// Completes an argument with the names of the stored VMs.
+/// Completes an argument with the names of the stored and the declared VMs.
 pub fn vm_names() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates(""))
 }
@@ -16,10 +19,8 @@ pub fn vm_prefixes() -> ArgValueCandidates {
 
 /// A completion must not fail aloud: without a readable store there are no names.
 fn candidates(suffix: &str) -> Vec<CompletionCandidate> {
-    let names = Realm::resolve(None).and_then(|realm| Store::open(realm.state_dir).names());
-    names
-        .unwrap_or_default()
-        .into_iter()
-        .map(|name| CompletionCandidate::new(format!("{name}{suffix}")))
-        .collect()
+    let own = Realm::resolve(None).and_then(|realm| Store::open(realm.state_dir).names()).unwrap_or_default();
+    let declared = declared_names(Path::new(DECLARED_DIR)).unwrap_or_default();
+    let names: BTreeSet<VmName> = own.into_iter().chain(declared).collect();
+    names.into_iter().map(|name| CompletionCandidate::new(format!("{name}{suffix}"))).collect()
 }

@@ -24,9 +24,12 @@ impl Context {
         Ok(Self { realm, store, progress: Progress::new(global.verbose, global.quiet) })
     }
 
-    /// An error if VM `name` does not exist; for verbs that don't read its spec.
+    /// An error if VM `name` is neither of the realm nor declared; for verbs that don't read its spec.
     pub fn expect_vm(&self, name: &mvm_spec::VmName) -> anyhow::Result<()> {
-        if self.store.contains(name) { Ok(()) } else { Err(mvm_host::Error::NoSuchVm(name.clone()).into()) }
+        if self.store.contains(name) || crate::declared::is_declared(self, name) {
+            return Ok(());
+        }
+        Err(mvm_host::Error::NoSuchVm(name.clone()).into())
     }
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod complete;
 mod confirm;
 mod context;
+mod declared;
 mod doctor;
 mod draft;
 mod exit;

@@ -8,7 +8,8 @@ use crate::realm::{Config, Realm, RealmKind};
 use crate::store::Store;
 use crate::{Error, Result};
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,15 +27,8 @@ pub fn sweep(realm: &Realm, mode: Mode) -> Result<Vec<String>> {
     if !realm.run_dir.is_dir() || !realm.state_dir.is_dir() {
         return Ok(Vec::new());
     }
-    let path = realm.keeper_lock();
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io("open", &path))?;
     // Held to the end: no keeper starts meanwhile.
-    let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(Vec::new()) };
+    let Some(_lock) = without_keeper(realm)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let socket = realm.socket();
     if socket.exists() {
@@ -69,6 +63,19 @@ pub fn sweep(realm: &Realm, mode: Mode) -> Result<Vec<String>> {
         found.extend(runtime.block_on(sweep_network(&realm.config, mode))?);
     }
     Ok(found)
+}
+
+/// Keeps a keeper of `realm` from starting until the value is dropped; none if one runs, or is about to.
+pub fn without_keeper(realm: &Realm) -> Result<Option<Flock<File>>> {
+    let path = realm.keeper_lock();
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
 }
 
 fn directory(dir: &Path) -> String {

@@ -97,7 +97,12 @@ impl Control {
 pub async fn prepare(realm: Realm, guest: Guest) -> Result<Prepared> {
     let work = move || {
         let calibration = tsc::Calibration::start();
-        let Guest::Embedded { kernel: explicit } = &guest;
+        let Guest::Embedded { kernel: explicit } = &guest else {
+            return Err(Error::Failed(
+                "a declared NixOS guest is run by systemd: `systemctl start microvm@NAME` starts it"
+                    .to_owned(),
+            ));
+        };
         let explicit = explicit.as_deref().or(realm.config.kernel.as_deref());
         let qemu = Qemu::find_cached(&realm.cache_dir)?;
         let kernel = kernel::find(explicit, &realm.cache_dir)?;

@@ -21,8 +21,10 @@ mod namespaces;
 mod network;
 mod ports;
 pub mod protocol;
+mod retry;
 mod server;
 mod trouble;
+pub mod units;
 mod vm;
 
 use crate::realm::{Realm, RealmKind};

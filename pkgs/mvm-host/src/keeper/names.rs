@@ -1,6 +1,7 @@
 //! Name and address servers of the realm's bridges, and resolvers of its restricted VMs: started when a VM comes, started
 //! again when one ends, told of every VM that comes and goes. For use on the network thread.
 
+use super::retry::Retry;
 use super::trouble::Trouble;
 use crate::net::dnsmasq::layout::Layout;
 use crate::net::dnsmasq::{Dnsmasq, DnsmasqPlan, Launcher, Resolver, ResolverPlan, Upstream, VmHost};
@@ -232,25 +233,17 @@ async fn keep_server(
     trouble: Trouble,
 ) {
     let source = bridge_trouble(&plan.bridge);
-    let mut pause = RETRY_FIRST;
+    let mut retry = Retry::new(&trouble, source, RETRY_FIRST, RETRY_LONGEST);
     loop {
         let error = match Dnsmasq::start(&plan, &Launcher::default()).await {
             Ok(server) => {
                 started.send_replace(true);
-                trouble.clear(&source);
-                let begun = tokio::time::Instant::now();
-                let error = tell(&server, &mut hosts).await;
-                if begun.elapsed() > RETRY_LONGEST {
-                    pause = RETRY_FIRST;
-                }
-                error
+                retry.runs();
+                tell(&server, &mut hosts).await
             }
             Err(error) => error,
         };
-        tracing::warn!("{error}");
-        trouble.set(&source, vec![error.to_string()]);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_LONGEST);
+        retry.ended(&error, error.to_string()).await;
     }
 }
 
@@ -302,26 +295,19 @@ async fn keep_resolver(
         return;
     }
     let source = resolver_trouble(&plan.name);
-    let mut pause = RETRY_FIRST;
+    let mut retry = Retry::new(&trouble, source, RETRY_FIRST, RETRY_LONGEST);
     loop {
         let error = match Resolver::start(&plan, &Launcher::default()).await {
             Ok(resolver) => {
                 let resolver = Rc::new(resolver);
                 running.replace(Some(resolver.clone()));
-                trouble.clear(&source);
-                let begun = tokio::time::Instant::now();
+                retry.runs();
                 let error = resolver.wait().await;
                 running.replace(None);
-                if begun.elapsed() > RETRY_LONGEST {
-                    pause = RETRY_FIRST;
-                }
                 error
             }
             Err(error) => error,
         };
-        tracing::warn!("{error}");
-        trouble.set(&source, vec![error.to_string()]);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_LONGEST);
+        retry.ended(&error, error.to_string()).await;
     }
 }

@@ -6,6 +6,7 @@
 
 use super::names::Names;
 use super::ports::Forwarded;
+use super::retry::Retry;
 use super::trouble::Trouble;
 use crate::net::counters::Denied;
 use crate::net::dnsmasq::VmHost;
@@ -13,7 +14,7 @@ use crate::net::ruleset::Guest;
 use crate::net::topology::Topology;
 use crate::net::{self, NetworkPlan, uplink, watch};
 use crate::realm::{Realm, RealmKind};
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 use mvm_spec::VmName;
 use mvm_spec::latest::Network as NetworkSpec;
 use std::cell::RefCell;
@@ -32,11 +33,34 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 enum Request {
-    Attach { name: VmName, network: Box<NetworkSpec>, reply: oneshot::Sender<Result<OwnedFd>> },
-    Detach { name: VmName },
-    Denied { name: VmName, reply: oneshot::Sender<Result<Denied>> },
-    Forward { reply: oneshot::Sender<Result<()>> },
-    End { reply: oneshot::Sender<()> },
+    Attach {
+        name: VmName,
+        network: Box<NetworkSpec>,
+        tap: Tap,
+        reply: oneshot::Sender<Result<Option<OwnedFd>>>,
+    },
+    Detach {
+        name: VmName,
+    },
+    Denied {
+        name: VmName,
+        reply: oneshot::Sender<Result<Denied>>,
+    },
+    Forward {
+        reply: oneshot::Sender<Result<()>>,
+    },
+    End {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Whose a VM's tap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tap {
+    /// Ours: it is made, and goes with its file.
+    Made,
+    /// Somebody else has made it, and keeps it.
+    Adopted,
 }
 
 /// The network, for the keeper's tasks.
@@ -84,10 +108,20 @@ impl Network {
 
     /// Makes the port of a VM and returns its tap, which goes when the descriptor is closed.
     pub async fn attach(&self, name: &VmName, network: &NetworkSpec) -> Result<OwnedFd> {
+        let tap = self.port(name, network, Tap::Made).await?;
+        tap.ok_or_else(|| Error::Failed(format!("the tap of VM `{name}` has no file")))
+    }
+
+    /// Makes a tap that is there the port of its VM.
+    pub async fn adopt(&self, name: &VmName, network: &NetworkSpec) -> Result<()> {
+        self.port(name, network, Tap::Adopted).await.map(drop)
+    }
+
+    async fn port(&self, name: &VmName, network: &NetworkSpec, tap: Tap) -> Result<Option<OwnedFd>> {
         let topology = self.realm.config.topology()?;
         topology.fits(name, network)?;
         let (reply, attached) = oneshot::channel();
-        self.send(Request::Attach { name: name.clone(), network: Box::new(network.clone()), reply })?;
+        self.send(Request::Attach { name: name.clone(), network: Box::new(network.clone()), tap, reply })?;
         attached.await.map_err(|_| thread_gone())?
     }
 
@@ -209,6 +243,7 @@ impl Thread {
             }
             Err(error) => return refuse(requests.recv().await, error),
         };
+        fault::point("start-rules");
         let names = Rc::new(Names::new(self.plan.clone(), self.names_dir.clone(), self.trouble.clone()));
         if let Some(plan) = network.uplink_plan(self.pin.clone()) {
             let (host, trouble) = (self.host.clone(), self.trouble.clone());
@@ -218,8 +253,8 @@ impl Thread {
         tokio::task::spawn_local(keep_rules(network.clone(), names.clone(), forwarded, trouble));
         while let Some(request) = requests.recv().await {
             match request {
-                Request::Attach { name, network: spec, reply } => {
-                    let file = self.attach(&network, &names, name.clone(), &spec).await;
+                Request::Attach { name, network: spec, tap, reply } => {
+                    let file = self.attach(&network, &names, name.clone(), &spec, tap).await;
                     if file.is_err() {
                         names.remove(&name);
                     }
@@ -262,13 +297,16 @@ impl Thread {
         names: &Names,
         name: VmName,
         spec: &NetworkSpec,
-    ) -> Result<OwnedFd> {
+        tap: Tap,
+    ) -> Result<Option<OwnedFd>> {
         let NetworkSpec { mac, address, gateway, egress, peers, .. } = spec;
         let address = address.address;
         let bridge = self.topology.bridge(spec, self.plan.mtu);
         network.ensure_bridge(&bridge).await?;
+        fault::point("start-bridged");
         let host = VmHost { name: name.clone(), mac: *mac, address };
         let resolver_port = names.add(&bridge, host, egress)?;
+        fault::point("start-named");
         let guest = Guest {
             tap: name.tap(),
             mac: *mac,
@@ -280,7 +318,12 @@ impl Thread {
             resolver_port,
             name,
         };
-        network.add_guest(guest, None).await
+        let file = match tap {
+            Tap::Made => Some(network.add_guest(guest, None).await?),
+            Tap::Adopted => network.adopt_guest(guest).await.map(|()| None)?,
+        };
+        fault::point("start-attached");
+        Ok(file)
     }
 }
 
@@ -293,21 +336,16 @@ fn refuse(request: Option<Request>, error: Error) {
 
 /// Attaches the uplink, and again when it breaks off; VMs run on meanwhile.
 async fn keep_uplink(host: Handle, network: Rc<net::Network>, plan: uplink::UplinkPlan, trouble: Trouble) {
-    const SOURCE: &str = "uplink";
-    let mut pause = RETRY_FIRST;
+    let mut retry = Retry::new(&trouble, "uplink", RETRY_FIRST, RETRY_LONGEST);
     loop {
         let error = match uplink::attach(&host, &network, &plan).await {
             Ok(mut uplink) => {
-                trouble.clear(SOURCE);
-                pause = RETRY_FIRST;
+                retry.runs();
                 uplink.run(&network).await
             }
             Err(error) => error,
         };
-        tracing::warn!("{error}");
-        trouble.set(SOURCE, vec![error.to_string()]);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_LONGEST);
+        retry.ended(&error, error.to_string()).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! again if it ends. What it serves is what the store says, of the VMs that run.
 
 use super::child::{Child, Launch};
+use super::retry::Retry;
 use super::trouble::Trouble;
 use crate::net::ruleset::NatForward;
 use crate::ports::by_rules;
@@ -189,24 +190,16 @@ impl Ports {
     }
 
     async fn supervise(self: Rc<Self>) {
-        const SOURCE: &str = "proxy";
-        let mut pause = RETRY_FIRST;
+        let mut retry = Retry::new(&self.trouble, "proxy", RETRY_FIRST, RETRY_LONGEST);
         loop {
-            let begun = tokio::time::Instant::now();
-            let error = self.run().await;
-            tracing::warn!("{error}");
-            self.trouble.set(SOURCE, vec![format!("ports are not forwarded at the moment: {error}")]);
+            let error = self.run(&mut retry).await;
             self.state.send_replace(State::Failed(error.to_string()));
-            if begun.elapsed() > RETRY_LONGEST {
-                pause = RETRY_FIRST;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LONGEST);
+            retry.ended(&error, format!("ports are not forwarded at the moment: {error}")).await;
         }
     }
 
     /// Runs the process to its end; says why it ended.
-    async fn run(&self) -> Error {
+    async fn run(&self, retry: &mut Retry) -> Error {
         let mut child = match self.start().await {
             Ok(child) => child,
             Err(error) => return error,
@@ -218,7 +211,7 @@ impl Ports {
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        self.trouble.clear("proxy");
+        retry.runs();
         self.state.send_replace(State::Ready);
         let ended = child.wait().await;
         Error::Failed(ended)

@@ -40,6 +40,19 @@ pub enum Request {
         /// The VM.
         name: VmName,
     },
+    /// Put a declared VM, whose tap is there, on the network, and forward its ports. Answer: [`Event::Attached`]; "on it
+    /// already" is success.
+    #[serde(rename_all = "camelCase")]
+    Attach {
+        /// The VM.
+        name: VmName,
+    },
+    /// Take a declared VM off the network. Answer: [`Event::Detached`]; "not on it" is success.
+    #[serde(rename_all = "camelCase")]
+    Detach {
+        /// The VM.
+        name: VmName,
+    },
     /// Connect to the SSH server of a running VM: after [`Event::Connected`] the connection carries raw bytes.
     #[serde(rename_all = "camelCase")]
     Ssh {
@@ -94,6 +107,14 @@ pub enum Event {
         /// Since its start; none for a VM that does not run, has no network, or whose packets nobody counts.
         denied: Option<Denied>,
     },
+    /// The VM is on the network.
+    #[serde(rename_all = "camelCase")]
+    Attached {
+        /// What the user should know: ports that can't be forwarded now, say.
+        warnings: Vec<String>,
+    },
+    /// The VM is not on the network.
+    Detached,
     /// Raw bytes follow.
     Connected,
     /// The request failed.

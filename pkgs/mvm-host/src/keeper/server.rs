@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 /// How long a client may take to send its request.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a keeper without VMs waits for its first client.
 const FIRST_CLIENT: Duration = Duration::from_secs(10);
 /// How long guests may take to end when the keeper is asked to end.
@@ -134,7 +134,7 @@ async fn become_unit(keeper: Rc<Keeper>) {
 }
 
 /// Binds under a temporary name, so that the socket's name always leads to a listening one.
-fn bind(realm: &Realm) -> Result<UnixListener> {
+pub(super) fn bind(realm: &Realm) -> Result<UnixListener> {
     let (socket, new) = (realm.socket(), realm.run_dir.join("keeper.sock.new"));
     let _ = std::fs::remove_file(&new);
     let listener = UnixListener::bind(&new).map_err(Error::io("listen at", &new))?;
@@ -158,6 +158,13 @@ impl Keeper {
             Some(Request::Denied { name }) => {
                 let denied = self.network.denied(&name).await;
                 write_frame(&mut stream, &Event::Denied { denied }).await
+            }
+            Some(Request::Attach { name } | Request::Detach { name }) => {
+                let error = Error::Failed(format!(
+                    "VM `{name}` can't be attached here: this keeper runs VMs of `mvm create`, not declared ones; stop \
+                     all VMs of the realm, then start `microvm-dev-network.service`"
+                ));
+                write_frame(&mut stream, &failed(&error)).await
             }
             Some(Request::Ssh { name }) => self.ssh(stream, &name).await,
         }
@@ -277,6 +284,6 @@ impl Keeper {
     }
 }
 
-fn failed(error: &Error) -> Event {
+pub(super) fn failed(error: &Error) -> Event {
     Event::Failed { message: error.to_string(), console: Vec::new() }
 }

@@ -9,7 +9,7 @@ use crate::boot::accel::Accelerator;
 use crate::client::write_frame;
 use crate::store::StoredVm;
 use crate::vmm::Platform;
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 use mvm_spec::control::{StreamKind, ToGuest, ToHost};
 use mvm_spec::{VmName, VmSpec};
 use std::cell::RefCell;
@@ -232,6 +232,7 @@ impl Life {
         self.step(format!("starting {}", self.name()));
         let begun = Instant::now();
         let mut attempt = machine::launch(&self.keeper, &self.stored, prepared, platform).await?;
+        fault::point("start-launched");
         {
             let mut facts = self.facts.borrow_mut();
             facts.vmm_pid = attempt.vmm.host_pid;
@@ -261,9 +262,11 @@ impl Life {
         async move {
             let Some(address) = address else { return Vec::new() };
             let mut warnings = keeper.ports.open(&name, address).await;
+            fault::point("start-proxied");
             if let Err(error) = keeper.network.forward().await {
                 warnings.push(error.to_string());
             }
+            fault::point("start-forwarded");
             warnings
         }
     }
@@ -359,6 +362,7 @@ impl Life {
         if let Err(error) = noted {
             self.warnings.push(error.to_string());
         }
+        fault::point("start-noted");
         if self.spec().network.is_some() {
             self.warnings.extend(self.keeper.network.warnings());
             self.warnings.extend(self.keeper.ports.warnings());

@@ -175,9 +175,20 @@ impl Links {
     ///
     /// Errors: no tun driver, no access to it, the tap in use, no such bridge; then there is no tap.
     pub async fn create_tap(&self, plan: &TapPlan) -> Result<OwnedFd> {
-        let TapPlan { name, bridge, owner, mtu } = plan;
+        // Found missing before there is a tap.
+        self.get(&plan.bridge).await?.ok_or_else(|| no_interface(&plan.bridge))?;
+        let file = tap::open(&plan.name, plan.owner)?;
+        self.adopt_tap(plan).await?;
+        Ok(file)
+    }
+
+    /// Makes a tap that somebody else has made a port of its bridge, as [`Self::create_tap`] does. It is a port of no
+    /// other bridge meanwhile: whoever makes taps for declared VMs makes them bare.
+    ///
+    /// Errors: no such tap, or no such bridge.
+    pub async fn adopt_tap(&self, plan: &TapPlan) -> Result<()> {
+        let TapPlan { name, bridge, mtu, .. } = plan;
         let controller = self.get(bridge).await?.ok_or_else(|| no_interface(bridge))?.header.index;
-        let file = tap::open(name, *owner)?;
         let index = self.index(name).await?;
         sysctl::apply(&sysctl::plan_interface(name))?;
         let settings = LinkUnspec::new_with_index(index).mtu(*mtu).controller(controller).build();
@@ -194,8 +205,7 @@ impl Links {
             .execute()
             .await
             .map_err(|error| explain(format!("isolate the bridge port `{name}`"), error))?;
-        self.up(index, name).await?;
-        Ok(file)
+        self.up(index, name).await
     }
 
     /// Removes an interface; already gone is success.

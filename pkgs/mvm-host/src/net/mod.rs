@@ -7,8 +7,8 @@
 //! - [`topology`]: which bridge and address a VM gets
 //! - [`link`]: bridge, ports, addresses, by netlink; [`tap`]: the tap's file; [`conflict`]: overlapping subnets
 //! - [`sysctl`]: forwarding on, IPv6 off; [`mtu`]: the largest packet
-//! - [`ruleset`]: renders the nft rules (pure); [`nft`]: applies them; [`watch`]: notices when others remove them;
-//!   [`counters`]: what they have refused
+//! - [`ruleset`]: renders the nft rules (pure); [`nft`]: applies them; [`elements`]: changes forwards;
+//!   [`watch`]: notices when others remove rules ([`nfnetlink`]: the format of both); [`counters`]: what they have refused
 //! - [`uplink`]: `pasta`, the way out of a user realm; [`host_addresses`]: what of the host it must not lead to
 //! - [`dnsmasq`]: names and addresses for guests
 //! - [`spawn`]: children with some capabilities
@@ -16,10 +16,12 @@
 pub mod conflict;
 pub mod counters;
 pub mod dnsmasq;
+pub mod elements;
 pub mod host_addresses;
 pub mod link;
 pub mod mtu;
 pub mod network;
+pub mod nfnetlink;
 pub mod nft;
 pub mod ruleset;
 pub mod spawn;

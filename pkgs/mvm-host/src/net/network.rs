@@ -7,8 +7,6 @@ use super::{NetworkPlan, nft, sysctl, uplink};
 use crate::realm::RealmKind;
 use crate::{Error, Result};
 use mvm_spec::VmName;
-use mvm_spec::forward::Protocol;
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -32,7 +30,7 @@ pub struct Network {
 struct State {
     /// Without forwards.
     rules: Ruleset,
-    forwards: BTreeMap<Key, NatForward>,
+    forwards: Vec<NatForward>,
     /// Bridges that go with their last guest.
     of_guests: Vec<String>,
 }
@@ -103,8 +101,28 @@ impl Network {
     /// Errors: the bridge is missing, the tap in use, another guest has the address; then nothing has changed.
     pub async fn add_guest(&self, guest: Guest, owner: Option<u32>) -> Result<OwnedFd> {
         let mut state = self.state.lock().await;
-        let others = || state.rules.guests.iter().filter(|other| other.name != guest.name);
-        if let Some(other) = others().find(|other| other.address == guest.address) {
+        self.check_guest(&state, &guest)?;
+        self.forget(&mut state, &guest.name).await?;
+        let file = self.links.create_tap(&self.tap_of(&guest, owner)).await?;
+        let text = ruleset::add_guest(&state.rules, &guest);
+        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
+        Ok(file)
+    }
+
+    /// As [`Self::add_guest`], for a guest whose tap somebody else has made and keeps.
+    pub async fn adopt_guest(&self, guest: Guest) -> Result<()> {
+        let mut state = self.state.lock().await;
+        self.check_guest(&state, &guest)?;
+        self.forget(&mut state, &guest.name).await?;
+        // Rules first: a port of the bridge without them could send as anybody.
+        let (text, tap) = (ruleset::add_guest(&state.rules, &guest), self.tap_of(&guest, None));
+        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
+        self.links.adopt_tap(&tap).await
+    }
+
+    fn check_guest(&self, state: &State, guest: &Guest) -> Result<()> {
+        let mut others = state.rules.guests.iter().filter(|other| other.name != guest.name);
+        if let Some(other) = others.find(|other| other.address == guest.address) {
             return Err(Error::Failed(format!(
                 "VM `{}` can't have the address {}: VM `{}` runs with it; make one of them anew",
                 guest.name, guest.address, other.name
@@ -116,13 +134,11 @@ impl Network {
                 guest.bridge, guest.name
             )));
         }
-        self.forget(&mut state, &guest.name).await?;
-        let (name, bridge) = (guest.tap.clone(), guest.bridge.clone());
-        let tap = TapPlan { name, bridge, owner, mtu: self.mtu };
-        let file = self.links.create_tap(&tap).await?;
-        let text = ruleset::add_guest(&state.rules, &guest);
-        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
-        Ok(file)
+        Ok(())
+    }
+
+    fn tap_of(&self, guest: &Guest, owner: Option<u32>) -> TapPlan {
+        TapPlan { name: guest.tap.clone(), bridge: guest.bridge.clone(), owner, mtu: self.mtu }
     }
 
     /// Removes a guest's rules and what is left of its tap, and its bridge if that was its own; already gone is success.
@@ -161,52 +177,11 @@ impl Network {
         self.change(state, &text, |state| state.rules.guests.retain(|guest| guest.name != *name)).await
     }
 
-    /// Removes and adds forwards of packets from outside, as one: all or nothing. What is gone or there already is
-    /// success; one whose port and address are in use otherwise replaces that.
-    pub async fn set_forwards(&self, remove: &[NatForward], add: &[NatForward]) -> Result<()> {
-        let mut state = self.state.lock().await;
-        let mut wanted: BTreeMap<Key, Option<NatForward>> = BTreeMap::new();
-        for forward in remove {
-            // One that leads elsewhere is not the one to remove.
-            if state.forwards.get(&key(forward)) == Some(forward) {
-                wanted.insert(key(forward), None);
-            }
-        }
-        wanted.extend(add.iter().map(|forward| (key(forward), Some(forward.clone()))));
-        self.bring_forwards(&mut state, wanted).await
-    }
-
     /// Replaces all forwards of packets from outside, by one transaction, whatever others have added or removed.
     pub async fn replace_forwards(&self, forwards: &[NatForward]) -> Result<()> {
         let mut state = self.state.lock().await;
-        let wanted: BTreeMap<Key, NatForward> =
-            forwards.iter().map(|forward| (key(forward), forward.clone())).collect();
-        let forwards: Vec<NatForward> = wanted.values().cloned().collect();
-        let text = ruleset::replace_forwards(&forwards);
-        self.change(&mut state, &text, |state| state.forwards = wanted).await
-    }
-
-    async fn bring_forwards(
-        &self,
-        state: &mut State,
-        mut wanted: BTreeMap<Key, Option<NatForward>>,
-    ) -> Result<()> {
-        wanted.retain(|key, forward| state.forwards.get(key) != forward.as_ref());
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let removed: Vec<_> = wanted.keys().filter_map(|key| state.forwards.get(key).cloned()).collect();
-        let added: Vec<_> = wanted.values().flatten().cloned().collect();
-        let text = ruleset::change_forwards(&removed, &added);
-        let replace = |state: &mut State| {
-            for (key, forward) in wanted {
-                match forward {
-                    Some(forward) => drop(state.forwards.insert(key, forward)),
-                    None => drop(state.forwards.remove(&key)),
-                }
-            }
-        };
-        self.change(state, &text, replace).await
+        let text = ruleset::replace_forwards(forwards);
+        self.change(&mut state, &text, |state| state.forwards = forwards.to_vec()).await
     }
 
     /// Opens, changes or closes the way out; the rest of the rules, and what they have counted, stays.
@@ -319,14 +294,7 @@ impl Network {
         let mut rules = state.rules.clone();
         let taps = self.links.names().await?;
         rules.guests.retain(|guest| taps.contains(&guest.tap));
-        rules.forwards = state.forwards.values().cloned().collect();
+        rules.forwards = state.forwards.clone();
         Ok(rules)
     }
-}
-
-/// What there can be one forward of: a port of an address.
-type Key = (Protocol, Ipv4Addr, u16);
-
-fn key(forward: &NatForward) -> Key {
-    (forward.proto, forward.address, forward.host)
 }

@@ -53,6 +53,23 @@ pub struct SharedBridge {
 pub struct BridgePerVm {
     /// What the networks are taken from: network N is 10.N.0.0/24 of 10.0.0.0/8, and 192.168.N.0/24 of 192.168.0.0/16.
     pub pool: Cidr,
+    /// Networks that the host has already, its LAN say: no new VM gets one that overlaps.
+    pub busy: Vec<Cidr>,
+}
+
+/// The IPv4 networks of this process' network namespace; none where they can't be listed.
+pub fn present_networks() -> Vec<Cidr> {
+    let bits = |address: Option<nix::sys::socket::SockaddrStorage>| {
+        address.and_then(|address| Some(address.as_sockaddr_in()?.ip()))
+    };
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter_map(|interface| {
+            let (address, mask) = (bits(interface.address)?, bits(interface.netmask)?);
+            let prefix = u8::try_from(mask.to_bits().leading_ones()).ok()?;
+            (!address.is_loopback()).then_some(Cidr { address, prefix })
+        })
+        .collect()
 }
 
 impl Topology for SharedBridge {
@@ -178,11 +195,12 @@ impl Topology for BridgePerVm {
         let gateway = (1..=self.capacity())
             .map(|number| self.gateway(number))
             .find(|gateway| {
-                !used.contains(&gateway.network()) && !wide.iter().any(|wide| wide.overlaps(gateway))
+                !used.contains(&gateway.network())
+                    && !wide.iter().chain(&self.busy).any(|other| other.overlaps(gateway))
             })
             .ok_or_else(|| {
                 Error::Failed(format!(
-                    "no network is free in {}: {} VMs have one; delete some, use --no-network, or set larger \
+                    "no network is free in {}: {} VMs have one, and the host has others; delete some, use --no-network, or set larger \
                      `subnets` in config.toml",
                     self.pool,
                     taken.len()

@@ -4,21 +4,14 @@
 //! deleted of our own tables counts here, and nothing in sets, whose elements come and go with forwards and names.
 //! Deletions of our own are announced alike: who waits here then checks ([`super::Network::intact`]).
 
+use super::nfnetlink::{FAMILY, GROUP, NFTABLES, attributes, messages};
 use super::ruleset::TABLE;
 use crate::{Error, Result};
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols};
 use std::time::Duration;
 
-/// `NFNLGRP_NFTABLES`.
-const GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES`, the upper byte of a message's type.
-const NFTABLES: u8 = 10;
 /// `NFT_MSG_DELTABLE`, `NFT_MSG_DELCHAIN`, `NFT_MSG_DELRULE`, `NFT_MSG_DELSET`: `enum nf_tables_msg_types`.
 const DELETIONS: [u8; 4] = [2, 5, 8, 11];
-/// Sizes of `struct nlmsghdr`, `struct nfgenmsg`, `struct nlattr`, in bytes.
-const HEADER: usize = 16;
-const FAMILY: usize = 4;
-const ATTRIBUTE: usize = 4;
 /// A reload is many changes: one after which there is none for this long is the last.
 const QUIET: Duration = Duration::from_millis(30);
 /// No longer than this, whatever goes on.
@@ -67,51 +60,28 @@ impl Watch {
 
 /// Whether a message in the datagram says that something of ours was deleted. In all messages that count, the table's
 /// name is the attribute number 1.
-fn is_deletion(mut datagram: &[u8]) -> bool {
-    let number = |bytes: &[u8], at: usize| -> Option<usize> {
-        Some(usize::from(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?)))
-    };
-    loop {
-        let Some(length) = datagram.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
-        else {
-            return false;
-        };
-        let Some(message) = usize::try_from(length).ok().and_then(|length| datagram.get(..length)) else {
-            return false;
-        };
-        if message.len() < HEADER {
-            return false;
-        }
-        if message[5] == NFTABLES && DELETIONS.contains(&message[4]) {
-            let mut at = HEADER + FAMILY;
-            while let (Some(size), Some(kind)) = (number(message, at), number(message, at + 2)) {
-                if kind == 1 {
-                    let name = message.get(at + ATTRIBUTE..at + size).unwrap_or_default();
-                    if name.strip_suffix(&[0]).unwrap_or(name) == TABLE.as_bytes() {
-                        return true;
-                    }
-                    break;
-                }
-                at += size.max(ATTRIBUTE).next_multiple_of(4);
-            }
-        }
-        datagram = datagram.get(message.len().next_multiple_of(4)..).unwrap_or_default();
-    }
+fn is_deletion(datagram: &[u8]) -> bool {
+    messages(datagram).any(|(kind, _, body)| {
+        let [verb, subsystem] = kind.to_le_bytes();
+        let mut attributes = attributes(body.get(FAMILY..).unwrap_or_default());
+        subsystem == NFTABLES
+            && DELETIONS.contains(&verb)
+            && attributes
+                .find(|(kind, _)| *kind == 1)
+                .is_some_and(|(_, name)| name.strip_suffix(&[0]).unwrap_or(name) == TABLE.as_bytes())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::nfnetlink::Batch;
     use super::*;
 
-    fn message(subsystem: u8, kind: u8, table: &str) -> Vec<u8> {
-        let name = [table.as_bytes(), &[0]].concat();
-        let mut body = vec![1, 0, 0, 0];
-        body.extend(u16::try_from(ATTRIBUTE + name.len()).unwrap().to_ne_bytes());
-        body.extend(1u16.to_ne_bytes());
-        body.extend(name);
-        body.resize(body.len().next_multiple_of(4), 0);
-        let length = u32::try_from(HEADER + body.len()).unwrap();
-        [&length.to_ne_bytes()[..], &[kind, subsystem, 0, 0], &[0; 8], &body].concat()
+    fn message(subsystem: u8, verb: u8, table: &str) -> Vec<u8> {
+        let mut batch = Batch::default();
+        let kind = u16::from(subsystem) << 8 | u16::from(verb);
+        batch.message(kind, 0, 1, 0, |attributes| attributes.text(1, table));
+        batch.bytes().to_vec()
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How a mount is restricted.
@@ -98,6 +99,12 @@ impl Detached {
         // Recursive, so that nothing below stays writable.
         set_attributes(&self.0, attributes, libc::AT_RECURSIVE)
     }
+}
+
+/// Whether something is mounted at `path`; what does not exist is no mount point.
+pub fn is_mount_point(path: &Path) -> bool {
+    let device = |path: &Path| std::fs::symlink_metadata(path).ok().map(|meta| meta.dev());
+    matches!((device(path), path.parent().and_then(device)), (Some(own), Some(parent)) if own != parent)
 }
 
 /// Makes the mount that is attached at `place` read-only, and no other below it.

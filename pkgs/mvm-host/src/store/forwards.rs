@@ -185,6 +185,42 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Makes `declared` the forwards of VM `name` that come from its spec, all of it or nothing. Those added at run time
+    /// stay, except where a declared one listens on the same address and port.
+    pub(super) fn declare_forwards(
+        &self,
+        _lock: &ForwardsLock,
+        name: &VmName,
+        declared: &[Forward],
+    ) -> Result<()> {
+        let dir = self.paths(name).forwards();
+        let before = sorted(read_files(&dir, None)?);
+        let mut files: BTreeMap<String, (Vec<StoredForward>, Vec<StoredForward>)> = BTreeMap::new();
+        for stored in before {
+            let file = files.entry(file_name(stored.forward.proto, stored.forward.host)).or_default();
+            if !stored.declared && !declared.iter().any(|forward| forward.conflicts(&stored.forward)) {
+                file.1.push(stored.clone());
+            }
+            file.0.push(stored);
+        }
+        for forward in declared {
+            let file = files.entry(file_name(forward.proto, forward.host)).or_default();
+            file.1.push(StoredForward { forward: forward.clone(), declared: true });
+        }
+        let changed: BTreeMap<String, Vec<StoredForward>> = files
+            .into_iter()
+            .filter(|(_, (before, after))| sorted(after.clone()) != *before)
+            .map(|(file, (_, after))| (file, after))
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        make_dir(&dir, Durability::PowerLoss)?;
+        write(&dir, changed, Durability::PowerLoss)
+    }
+}
+
 /// Writes the forwards of a VM that is being made, into its directory under a temporary name.
 pub(super) fn write_first(
     paths: &VmPaths,

@@ -78,7 +78,7 @@ fn foreign_tables_stay_as_they_are() {
         assert!(before.contains("DOCKER-USER"));
         let a = boot_as(&lan.realm, &lan.network, ruleset::Guest { egress: Egress::None, ..guest("a", 10) });
         lan.with(|network| async move {
-            network.set_forwards(&[], &[forward(8080, [192, 168, 100, 10].into())]).await.unwrap();
+            network.replace_forwards(&[forward(8080, [192, 168, 100, 10].into())]).await.unwrap();
             network.set_host_addresses(&[HOST]).await.unwrap();
             network.set_outside(None).await.unwrap();
             network.repair().await.unwrap();
@@ -178,7 +178,7 @@ fn rules_that_others_flushed_are_made_anew() {
         let (to, repaired) = (a.ip, std::sync::mpsc::channel());
         // As the keeper does it.
         lan.with(move |network| async move {
-            network.set_forwards(&[], &[forward(8080, to)]).await.unwrap();
+            network.replace_forwards(&[forward(8080, to)]).await.unwrap();
             let mut watch = Watch::open().unwrap();
             tokio::spawn(async move {
                 loop {
@@ -218,7 +218,7 @@ fn rules_that_others_flushed_are_made_anew() {
             network.set_outside(None).await.unwrap();
             nft::apply("add table ip other\ndelete table ip other").await.unwrap();
             network.remove_guest(&VmName::new("b").unwrap()).await.unwrap();
-            network.set_forwards(&[forward(8080, [192, 168, 100, 10].into())], &[]).await.unwrap();
+            network.replace_forwards(&[]).await.unwrap();
             assert!(network.intact().await.unwrap());
         });
         // A guest whose VMM has died is not in the way.

@@ -6,7 +6,7 @@ use crate::lan::{Lan, SERVER, up_to};
 use crate::support::in_namespaces;
 use mvm_host::net::ruleset::{self, NatForward};
 use mvm_host::net::topology::{BridgePerVm, Topology};
-use mvm_host::net::{mtu, nft};
+use mvm_host::net::{elements, mtu, nft};
 use mvm_spec::VmName;
 use mvm_spec::forward::Protocol;
 use std::net::Ipv4Addr;
@@ -83,7 +83,7 @@ fn two_guests_can_not_have_one_address() {
 
 /// A guest on a bridge of its own.
 fn boot_alone(lan: &Lan, vm: &str, peers: &[&str], taken: &mut Vec<mvm_spec::latest::Network>) -> Guest {
-    let topology = BridgePerVm { pool: "10.0.0.0/8".parse().unwrap() };
+    let topology = BridgePerVm { pool: "10.0.0.0/8".parse().unwrap(), busy: Vec::new() };
     let place = topology.place(&name(vm), taken).unwrap();
     taken.push(place.clone());
     let plan = topology.bridge(&place, mtu::ETHERNET);
@@ -166,8 +166,8 @@ fn forwards_lead_in_from_outside_and_not_from_other_guests() {
         let all = [forward(any, 8080, &a, 80), forward(host, 8081, &a, 81), forward(any, 8081, &b, 7)];
         let added = all.clone();
         lan.with(move |network| async move {
-            network.set_forwards(&[], &added).await.unwrap();
-            network.set_forwards(&[], &added).await.unwrap();
+            network.replace_forwards(&added).await.unwrap();
+            network.replace_forwards(&added).await.unwrap();
         });
         let outside = lan.server(SERVER, 6000);
         for (port, text) in [(8080, "to 80"), (8081, "to 81")] {
@@ -199,10 +199,13 @@ fn forwards_lead_in_from_outside_and_not_from_other_guests() {
 
         // One key leads elsewhere, one goes; those that are gone already don't matter.
         let moved = forward(any, 8080, &b, 70);
-        let (removed, new) = (all[1].clone(), moved.clone());
-        lan.with(move |network| async move {
-            network.set_forwards(std::slice::from_ref(&removed), &[new]).await.unwrap();
-            network.set_forwards(&[removed], &[]).await.unwrap();
+        let gone = [all[0].clone(), all[1].clone()];
+        let new = [moved.clone(), all[2].clone()];
+        lan.with(move |_| async move {
+            let error = elements::change(&[], &new).unwrap_err().to_string();
+            assert!(error.contains("in use otherwise"), "{error}");
+            elements::change(&gone, &new).unwrap();
+            elements::change(&gone[1..], &new).unwrap();
         });
         let second = lan.server(SERVER, 6001);
         for port in [8080, 8081] {
@@ -215,7 +218,7 @@ fn forwards_lead_in_from_outside_and_not_from_other_guests() {
         let new = forward(any, 9000, &b, 90);
         lan.with(move |network| async move {
             nft::apply(meddle).await.unwrap();
-            network.set_forwards(&[moved], std::slice::from_ref(&new)).await.unwrap();
+            network.replace_forwards(std::slice::from_ref(&new)).await.unwrap();
             let rules = nft::read_back("inet", ruleset::TABLE).await.unwrap();
             assert!(
                 rules.contains(" . 9000 : 192")

@@ -9,11 +9,13 @@ mod terminal;
 pub use signals::Endings;
 
 use crate::context::Context;
+use crate::declared;
 use anyhow::{Context as _, bail};
+use mvm_gate::protocol::Access;
 use mvm_host::store::{StoredVm, VmPaths};
 use mvm_spec::VmName;
 use russh::client::{Config, Handle};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,39 +49,85 @@ impl Login {
     pub fn from_root(root: bool) -> Self {
         if root { Self::Root } else { Self::User }
     }
+
+    /// The login name, if the VM's ordinary user is `user`.
+    fn of(self, user: &str) -> &str {
+        match self {
+            Self::User => user,
+            Self::Root => "root",
+        }
+    }
 }
 
 /// Connects to the running VM `name` and logs in.
 pub async fn connect(context: &Context, name: &VmName, login: Login) -> anyhow::Result<Handle<Pinned>> {
+    if declared::is_declared(context, name) {
+        return connect_declared(context, name, login).await;
+    }
     let StoredVm { spec, .. } = context.store.get(name)?;
-    let user = match login {
-        Login::User => spec.user.name.as_str(),
-        Login::Root => "root",
-    };
+    let user = login.of(&spec.user.name);
     let begun = Instant::now();
     let stream = mvm_host::client::ssh(&context.realm, name).await?;
     context.progress.took("connection to the VM", begun.elapsed());
     let begun = Instant::now();
-    let handle = log_in(stream, &context.store.paths(name), user, name).await?;
+    let keys = Keys::stored(&context.store.paths(name))?;
+    let handle = log_in(stream, &keys, user, name).await?;
     context.progress.took("SSH key exchange and login", begun.elapsed());
     Ok(handle)
 }
 
+/// Connects to the running declared VM `name`, with the keys that the gate gives.
+async fn connect_declared(context: &Context, name: &VmName, login: Login) -> anyhow::Result<Handle<Pinned>> {
+    let begun = Instant::now();
+    let access = declared::access(name).await?;
+    let stream = declared::connect(name, &access).await?;
+    context.progress.took("connection to the VM", begun.elapsed());
+    let begun = Instant::now();
+    let handle = log_in(stream, &Keys::given(&access)?, login.of(&access.user), name).await?;
+    context.progress.took("SSH key exchange and login", begun.elapsed());
+    Ok(handle)
+}
+
+/// The two keys of a login.
+struct Keys {
+    /// The VM's host key.
+    pinned: PublicKey,
+    /// Where it was found, for messages.
+    origin: String,
+    /// The user's key.
+    user: PrivateKey,
+}
+
+impl Keys {
+    /// Those of a VM of the realm.
+    fn stored(paths: &VmPaths) -> anyhow::Result<Self> {
+        let host_key = paths.dir.join("ssh/host_key.pub");
+        let text = std::fs::read_to_string(&host_key)
+            .with_context(|| format!("can't read the host key {}", host_key.display()))?;
+        let pinned = PublicKey::from_openssh(&text)
+            .with_context(|| format!("{} is no SSH public key", host_key.display()))?;
+        let user_key = paths.user_key();
+        let user = russh::keys::load_secret_key(&user_key, None)
+            .with_context(|| format!("can't use the key {}", user_key.display()))?;
+        Ok(Self { pinned, origin: host_key.display().to_string(), user })
+    }
+
+    /// Those that the gate gave.
+    fn given(access: &Access) -> anyhow::Result<Self> {
+        let pinned = PublicKey::from_openssh(&access.host_key).context("the gate gave no SSH public key")?;
+        let user = russh::keys::decode_secret_key(&access.user_key, None)
+            .context("the gate gave no SSH private key")?;
+        Ok(Self { pinned, origin: "this host's files".to_owned(), user })
+    }
+}
+
 /// Speaks SSH on `stream` and logs in as `user`.
-pub async fn log_in(
+async fn log_in(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    paths: &VmPaths,
+    keys: &Keys,
     user: &str,
     name: &VmName,
 ) -> anyhow::Result<Handle<Pinned>> {
-    let host_key = paths.dir.join("ssh/host_key.pub");
-    let text = std::fs::read_to_string(&host_key)
-        .with_context(|| format!("can't read the host key {}", host_key.display()))?;
-    let pinned = PublicKey::from_openssh(&text)
-        .with_context(|| format!("{} is no SSH public key", host_key.display()))?;
-    let user_key = paths.user_key();
-    let key = russh::keys::load_secret_key(&user_key, None)
-        .with_context(|| format!("can't use the key {}", user_key.display()))?;
     let config = Config {
         preferred: Preferred {
             kex: Cow::Borrowed(KEX),
@@ -93,16 +141,20 @@ pub async fn log_in(
         channel_buffer_size: 16,
         ..Config::default()
     };
-    let mut handle = russh::client::connect_stream(Arc::new(config), eager(stream), Pinned { key: pinned })
-        .await
-        .map_err(|error| match error {
-            russh::Error::UnknownKey => anyhow::anyhow!(
-                "VM `{name}` showed another host key than the one pinned in {}; whatever answered is not this VM",
-                host_key.display()
-            ),
-            error => anyhow::Error::new(error).context(format!("the SSH connection to VM `{name}` failed")),
-        })?;
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    let mut handle = russh::client::connect_stream(
+        Arc::new(config),
+        eager(stream),
+        Pinned { key: keys.pinned.clone() },
+    )
+    .await
+    .map_err(|error| match error {
+        russh::Error::UnknownKey => anyhow::anyhow!(
+            "VM `{name}` showed another host key than the one pinned in {}; whatever answered is not this VM",
+            keys.origin
+        ),
+        error => anyhow::Error::new(error).context(format!("the SSH connection to VM `{name}` failed")),
+    })?;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(keys.user.clone()), None);
     let answer = handle
         .authenticate_publickey(user, key)
         .await

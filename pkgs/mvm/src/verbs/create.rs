@@ -1,6 +1,7 @@
 //! `mvm create`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::{Exit, Outcome};
 use crate::units::parse_mib;
@@ -71,7 +72,9 @@ impl Args {
                 crate::output::print_json(&made.iter().map(shown).collect::<Vec<_>>())?;
             }
             if self.start {
-                for Made { spec, .. } in &made {
+                // Before the boot: who sees where to look has something to wait for.
+                for Made { spec, forwards } in &made {
+                    super::port::note(context, &spec.name, forwards);
                     crate::boot::start(context, &spec.name, false).await?;
                 }
             }
@@ -79,7 +82,9 @@ impl Args {
         })?;
         for Made { spec, forwards } in &made {
             context.progress.note(&made_note(spec, self.start));
-            super::port::note(context, &spec.name, forwards);
+            if !self.start {
+                super::port::note(context, &spec.name, forwards);
+            }
         }
         Ok(Exit::SUCCESS)
     }
@@ -98,6 +103,9 @@ fn copies(
     };
     if let Some(taken) = names.iter().find(|name| context.store.contains(name)) {
         bail!(mvm_host::Error::NameTaken(taken.clone()));
+    }
+    if let Some(taken) = names.iter().find(|name| declared::is_declared(context, name)) {
+        bail!("VM `{taken}` is declared on this host ({}); take another name", declared::place(taken));
     }
     let drafts = names.into_iter().map(|name| {
         let mut spec = spec.clone();

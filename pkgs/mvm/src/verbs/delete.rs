@@ -2,6 +2,7 @@
 
 use super::stop;
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use anyhow::bail;
 use mvm_host::client;
@@ -37,6 +38,13 @@ impl Args {
     /// Deletes the VMs.
     pub fn run(self, context: &Context) -> Outcome {
         let names = crate::target::several(context, &self.names, false)?;
+        if let Some(name) = names.iter().find(|name| declared::is_declared(context, name)) {
+            bail!(
+                "VM `{name}` is declared: remove {} and switch to it; its files stay in /var/lib/microvm-dev/{name} until \
+                 `sudo mvm --realm host delete {name}`",
+                declared::place(name)
+            );
+        }
         block_on(async {
             let running = client::status(&context.realm).await?;
             if !self.force {

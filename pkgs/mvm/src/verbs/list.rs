@@ -1,25 +1,26 @@
 //! `mvm list`.
 
 use crate::context::{Context, block_on};
+use crate::declared::{self, unit};
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Tone};
 use crate::units;
 use mvm_host::client;
 use mvm_host::keeper::protocol::{Phase, RunningVm};
-use mvm_host::store::StoredVm;
+use mvm_host::store::{StoredVm, VmState};
 use mvm_ports::list::summary;
 use mvm_spec::VmName;
 use mvm_spec::egress::Egress;
 use mvm_spec::forward::Forward;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Width of the column of forwards, in characters.
 const PORTS_WIDTH: usize = 40;
 
-/// Lists the VMs.
+/// Lists the VMs: your own, and those that this host's configuration declares.
 #[derive(clap::Args)]
 #[command(
     visible_alias = "ls",
@@ -62,6 +63,17 @@ impl Status {
             (None, Err(_)) => Self::Damaged,
             (None, Ok(vm)) if vm.state.last_failure.is_some() => Self::Failed,
             (None, Ok(_)) => Self::Stopped,
+        }
+    }
+
+    /// From what systemd knows of a declared VM.
+    pub fn of_unit(state: unit::State) -> Self {
+        match state {
+            unit::State::Active => Self::Running,
+            unit::State::Activating => Self::Starting,
+            unit::State::Deactivating => Self::Stopping,
+            unit::State::Failed => Self::Failed,
+            unit::State::Inactive => Self::Stopped,
         }
     }
 
@@ -108,6 +120,8 @@ struct Row {
     forwards: Vec<Forward>,
     persist: bool,
     ephemeral: bool,
+    /// Whether this host's configuration declares it.
+    declared: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,18 +135,22 @@ impl Args {
     /// Lists the VMs.
     pub fn run(self, context: &Context, names_only: bool) -> Outcome {
         if names_only {
-            let names: String = context.store.names()?.iter().map(|name| format!("{name}\n")).collect();
-            output::print(names)?;
+            let own = context.store.names()?;
+            let declared = declared::all()?.into_iter().map(|(name, _)| name);
+            let names: BTreeSet<VmName> = own.into_iter().chain(declared).collect();
+            output::print(names.iter().map(|name| format!("{name}\n")).collect::<String>())?;
             return Ok(Exit::SUCCESS);
         }
         let running = block_on(async { Ok(client::status(&context.realm).await?) })?;
         let running: HashMap<&VmName, &RunningVm> = running.iter().map(|vm| (&vm.name, vm)).collect();
         let now = units::now();
         let mut damaged = Vec::new();
-        let rows: Vec<Row> = context
+        let mut rows: Vec<Row> = context
             .store
             .list()?
             .into_iter()
+            // A declared one is told of below, by who runs it.
+            .filter(|(name, _)| !declared::is_declared(context, name))
             .map(|(name, vm)| {
                 let running = running.get(&name).copied();
                 let forwards = context.store.forwards(&name).unwrap_or_else(|error| {
@@ -146,6 +164,8 @@ impl Args {
         for problem in damaged {
             context.progress.warn(&problem);
         }
+        rows.extend(declared_rows(context)?);
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
         if self.json {
             output::print_json(&rows)?;
         } else if rows.is_empty() {
@@ -158,13 +178,42 @@ impl Args {
                 rows.iter().map(|row| cells(row, home.as_deref())).collect(),
             ))?;
             for row in &rows {
-                if let (Status::Damaged, Some(problem)) = (row.status, &row.problem) {
-                    context.progress.warn(&format!("{problem}; mvm delete --force {} removes it", row.name));
+                match (row.status, &row.problem) {
+                    (Status::Damaged, Some(problem)) if row.declared => context.progress.warn(problem),
+                    (Status::Damaged, Some(problem)) => {
+                        context
+                            .progress
+                            .warn(&format!("{problem}; mvm delete --force {} removes it", row.name));
+                    }
+                    _ => {}
                 }
             }
         }
         Ok(Exit::SUCCESS)
     }
+}
+
+/// The VMs that this host's configuration declares.
+fn declared_rows(context: &Context) -> anyhow::Result<Vec<Row>> {
+    let vms: Vec<_> =
+        declared::all()?.into_iter().filter(|(name, _)| declared::is_declared(context, name)).collect();
+    let names: Vec<VmName> = vms.iter().map(|(name, _)| name.clone()).collect();
+    let mut statuses = unit::statuses(&names).unwrap_or_else(|error| {
+        context.progress.warn(&format!("{error:#}"));
+        HashMap::new()
+    });
+    Ok(vms
+        .into_iter()
+        .map(|(name, spec)| {
+            let unit = statuses.remove(&name).unwrap_or_default();
+            let stored = spec.map(|spec| StoredVm { spec, state: VmState::default() });
+            let forwards = stored.as_ref().map(|vm| vm.spec.forwards.clone()).unwrap_or_default();
+            let uptime_seconds = unit.uptime.map(|uptime| uptime.as_secs());
+            let status = if stored.is_err() { Status::Damaged } else { Status::of_unit(unit.state) };
+            let row = row(name, &stored, None, 0);
+            Row { declared: true, status, forwards, uptime_seconds, created_at: None, ..row }
+        })
+        .collect())
 }
 
 fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&RunningVm>, now: u64) -> Row {
@@ -182,6 +231,7 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             mem_mib: Some(spec.resources.mem_mib),
             persist: spec.persistence.enable,
             ephemeral: spec.ephemeral,
+            declared: false,
             created_at: Some(state.created_at),
             uptime_seconds,
             problem: state.last_failure.clone().filter(|_| status == Status::Failed),
@@ -197,6 +247,7 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             mem_mib: None,
             persist: false,
             ephemeral: false,
+            declared: false,
             created_at: None,
             uptime_seconds,
             problem: Some(error.to_string()),

@@ -9,6 +9,7 @@ use mvm_spec::VmName;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 /// Shows what a VM printed on its console.
@@ -38,6 +39,9 @@ impl Args {
     /// Shows the log.
     pub fn run(self, context: &Context) -> Outcome {
         context.expect_vm(&self.name)?;
+        if crate::declared::is_declared(context, &self.name) {
+            return self.journal();
+        }
         let paths = context.store.paths(&self.name);
         let path = if self.vmm { paths.vmm_log() } else { paths.console_log() };
         // Watched before it is read, so that nothing falls between.
@@ -62,6 +66,25 @@ impl Args {
                 return Ok(Exit::SUCCESS);
             }
         }
+    }
+}
+
+impl Args {
+    /// A declared VM's console and VMM are in the journal of its unit. journalctl(1) takes this process' place: it knows
+    /// best who may read what, and how to page.
+    fn journal(&self) -> Outcome {
+        let mut command = std::process::Command::new("journalctl");
+        command.arg("--unit").arg(crate::declared::unit::unit(&self.name));
+        if !self.vmm {
+            command.arg("--output=cat");
+        }
+        if let Some(lines) = self.lines {
+            command.arg(format!("--lines={lines}"));
+        }
+        if self.follow {
+            command.arg("--follow");
+        }
+        Err(command.exec()).context("can't run journalctl, which has what declared VMs print")
     }
 }
 

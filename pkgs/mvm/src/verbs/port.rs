@@ -1,10 +1,12 @@
 //! `mvm port`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Tone};
+use mvm_gate::protocol::{Answer, Call};
 use mvm_ports::change::{self, Which};
-use mvm_ports::list::{self, Listed, State};
+use mvm_ports::list::{self, Listed, Listing, State};
 use mvm_ports::removal::Removal;
 use mvm_ports::serving::Now;
 use mvm_spec::VmName;
@@ -48,6 +50,9 @@ impl Args {
     /// Adds, removes or lists.
     pub fn run(self, context: &Context) -> Outcome {
         context.expect_vm(&self.name)?;
+        if declared::is_declared(context, &self.name) {
+            return block_on(self.by_gate(context));
+        }
         block_on(async {
             if !self.forwards.is_empty() {
                 self.add(context).await
@@ -62,15 +67,19 @@ impl Args {
     }
 
     async fn add(&self, context: &Context) -> Outcome {
-        let name = &self.name;
-        let added = change::add(&context.realm, &context.store, name, &self.forwards).await?;
+        let added = change::add(&context.realm, &context.store, &self.name, &self.forwards).await?;
         let running = added.now == Now::Served;
+        self.tell_added(context, &added.new, &added.already, running)
+    }
+
+    fn tell_added(&self, context: &Context, new: &[Forward], already: &[Forward], running: bool) -> Outcome {
+        let name = &self.name;
         if self.json {
             output::print_json(&serde_json::json!({
-                "name": name, "running": running, "added": added.new, "already": added.already,
+                "name": name, "running": running, "added": new, "already": already,
             }))?;
         } else {
-            output::print(lines(name, added.already.iter().chain(&added.new)))?;
+            output::print(lines(name, already.iter().chain(new)))?;
         }
         if !running {
             context.progress.note(&format!("{name} does not run: served when it starts"));
@@ -79,27 +88,64 @@ impl Args {
     }
 
     async fn remove(&self, context: &Context, which: &Which) -> Outcome {
+        let removed = change::remove(&context.realm, &context.store, &self.name, which).await?;
+        let absent: Vec<String> = removed.absent.iter().map(ToString::to_string).collect();
+        self.tell_removed(context, &removed.removed, &absent, removed.now == Now::Served)
+    }
+
+    fn tell_removed(
+        &self,
+        context: &Context,
+        removed: &[Forward],
+        absent: &[String],
+        running: bool,
+    ) -> Outcome {
         let name = &self.name;
-        let removed = change::remove(&context.realm, &context.store, name, which).await?;
-        let running = removed.now == Now::Served;
         if self.json {
             output::print_json(&serde_json::json!({
-                "name": name, "running": running, "removed": removed.removed,
+                "name": name, "running": running, "removed": removed,
             }))?;
         } else {
-            for forward in &removed.removed {
+            for forward in removed {
                 context.progress.note(&format!("removed {}", list::line(name, forward)));
             }
         }
-        for absent in &removed.absent {
+        for absent in absent {
             context.progress.note(&format!("{name} has no forward {absent}"));
         }
         Ok(Exit::SUCCESS)
     }
 
     async fn show(&self, context: &Context) -> Outcome {
+        let listing = list::forwards(&context.realm, &context.store, &self.name).await?;
+        self.tell(context, &listing)
+    }
+
+    /// A declared VM's forwards are root's to change: the gate does it for members of the group.
+    async fn by_gate(&self, context: &Context) -> Outcome {
+        let vm = self.name.clone();
+        let call = if !self.forwards.is_empty() {
+            let all = self.forwards.iter().flat_map(ForwardRequest::forwards);
+            Call::Add { vm, forwards: all.map(|forward| forward.to_string()).collect() }
+        } else if self.remove_all {
+            Call::Remove { vm, forwards: None }
+        } else if !self.remove.is_empty() {
+            Call::Remove { vm, forwards: Some(self.remove.iter().map(ToString::to_string).collect()) }
+        } else {
+            Call::Forwards { vm }
+        };
+        match declared::ask(&call).await? {
+            Answer::Added { running, new, already } => self.tell_added(context, &new, &already, running),
+            Answer::Removed { running, removed, absent } => {
+                self.tell_removed(context, &removed, &absent, running)
+            }
+            Answer::Forwards { running, forwards } => self.tell(context, &Listing { running, forwards }),
+            other => anyhow::bail!(declared::unexpected(&other)),
+        }
+    }
+
+    fn tell(&self, context: &Context, listing: &Listing) -> Outcome {
         let name = &self.name;
-        let listing = list::forwards(&context.realm, &context.store, name).await?;
         if self.json {
             output::print_json(&serde_json::json!({
                 "name": name, "running": listing.running, "forwards": listing.forwards,

@@ -29,7 +29,7 @@ impl Args {
             let mut exit = Exit::SUCCESS;
             for name in &names {
                 if stop::stop(context, name, &self.how).await? {
-                    crate::boot::start(context, name, false).await?;
+                    crate::boot::ensure(context, name).await?;
                     context.progress.note(&format!("{name} runs"));
                 } else {
                     exit = Exit::FAILURE;

@@ -58,7 +58,7 @@ impl Args {
         };
         let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
         block_on(async {
-            if !crate::boot::start(context, &name, false).await?.already {
+            if !crate::boot::ensure(context, &name).await? {
                 context.progress.note(&format!("started {name}; it goes on until mvm stop {name}"));
             }
             let handle = ssh::connect(context, &name, Login::from_root(self.root)).await?;

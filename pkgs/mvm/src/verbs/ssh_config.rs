@@ -1,13 +1,16 @@
 //! `mvm ssh-config`.
 
-use crate::context::Context;
+use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use crate::output;
 use anyhow::{Context as _, bail};
 use mvm_host::realm::RealmKind;
 use mvm_host::store::ssh_host_alias;
 use mvm_spec::{VmName, VmSpec};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Prints what ssh(1) needs to reach VMs, so that ssh, scp, sftp, rsync and editors work as they are.
@@ -51,6 +54,12 @@ impl Args {
         };
         let mut text = String::new();
         for name in &names {
+            if declared::is_declared(context, name) {
+                let dir = context.realm.state_dir.join(".declared").join(name.as_str());
+                keep_keys(context, name, &dir)?;
+                text.push_str(&block(&declared::spec(name)?, &dir, &setting)?);
+                continue;
+            }
             match context.store.get(name) {
                 Ok(vm) if vm.spec.ephemeral && self.names.is_empty() => {}
                 Ok(vm) => text.push_str(&block(&vm.spec, &context.store.paths(name).dir, &setting)?),
@@ -62,6 +71,27 @@ impl Args {
         output::print(text)?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// ssh(1) reads keys from files: those that the gate gives for a declared VM are kept among the caller's own.
+fn keep_keys(context: &Context, name: &VmName, dir: &Path) -> anyhow::Result<()> {
+    let access = block_on(declared::access(name))?;
+    context.realm.create_dirs()?;
+    let ssh = dir.join("ssh");
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&ssh)
+        .with_context(|| format!("can't create {}", ssh.display()))?;
+    let known = format!("{} {}\n", ssh_host_alias(name), access.host_key.trim_end());
+    for (file, content) in [("user_key", access.user_key), ("known_hosts", known)] {
+        let path = ssh.join(file);
+        let mut new = tempfile::NamedTempFile::new_in(&ssh)
+            .with_context(|| format!("can't write {}", path.display()))?;
+        new.write_all(content.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
+        new.persist(&path).with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Words in front of `ssh-proxy` that make another `mvm` find this realm, whatever its environment.

@@ -1,13 +1,18 @@
 //! `mvm ssh-proxy`, the `ProxyCommand` of `mvm ssh-config`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use anyhow::Context as _;
 use mvm_spec::VmName;
+use rustix::fs::OFlags;
+use rustix::net::Shutdown;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What fails if the connection's socket can't be used as a file.
+const TAKE_OVER: &str = "can't take the connection over";
 
 /// Connects standard input and output to a VM's SSH server.
 #[derive(clap::Args)]
@@ -22,21 +27,28 @@ pub struct Args {
 impl Args {
     /// Passes bytes on until the VM has no more.
     pub fn run(self, context: &Context) -> Outcome {
-        let stream = block_on(async {
-            let stream = mvm_host::client::ssh(&context.realm, &self.name).await?;
-            stream.into_std().context("can't take the connection over")
+        let stream: OwnedFd = block_on(async {
+            let name = &self.name;
+            let stream: OwnedFd = if declared::is_declared(context, name) {
+                let access = declared::access(name).await?;
+                declared::connect(name, &access).await?.into_std().context(TAKE_OVER)?.into()
+            } else {
+                mvm_host::client::ssh(&context.realm, name).await?.into_std().context(TAKE_OVER)?.into()
+            };
+            Ok(stream)
         })?;
-        stream.set_nonblocking(false).context("can't take the connection over")?;
+        let blocking = OFlags::from_bits_retain(0);
+        rustix::fs::fcntl_setfl(&stream, blocking).context(TAKE_OVER)?;
         // Plain file handles: no buffers of our own between ssh and the VM.
         let own = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned().map(File::from);
         let mut stdin = own(std::io::stdin().as_fd()).context("standard input is closed")?;
         let mut stdout = own(std::io::stdout().as_fd()).context("standard output is closed")?;
-        let (mut reader, mut writer) =
-            (stream.try_clone().context("can't take the connection over")?, stream);
+        let mut reader = File::from(stream.try_clone().context(TAKE_OVER)?);
+        let mut writer = File::from(stream);
         std::thread::spawn(move || {
             // An error here ends the connection, which the other direction notices.
             let _ = pass(&mut stdin, &mut writer);
-            let _ = writer.shutdown(Shutdown::Write);
+            let _ = rustix::net::shutdown(&writer, Shutdown::Write);
         });
         match pass(&mut reader, &mut stdout) {
             Ok(()) => Ok(Exit::SUCCESS),

@@ -25,8 +25,8 @@ impl Args {
         let names = crate::target::several(context, &self.names, self.all)?;
         block_on(async {
             for name in &names {
-                let started = crate::boot::start(context, name, false).await?;
-                context.progress.note(&match started.already {
+                let already = crate::boot::ensure(context, name).await?;
+                context.progress.note(&match already {
                     true => format!("{name} runs already"),
                     false => format!("{name} runs; mvm shell {name}"),
                 });

@@ -3,13 +3,15 @@
 use super::list::Status;
 use super::stop;
 use crate::context::{Context, block_on};
+use crate::declared::{self, unit};
 use crate::exit::{Exit, Outcome};
 use crate::{output, units};
+use mvm_gate::protocol::{Answer, Call};
 use mvm_host::client;
 use mvm_host::keeper::protocol::RunningVm;
 use mvm_host::net::counters::Denied;
 use mvm_host::overlay::ChangeKind;
-use mvm_host::store::{StoredVm, VmPaths, VmState};
+use mvm_host::store::{Store, StoredVm, VmPaths, VmState};
 use mvm_ports::list::{self as ports, Listing};
 use mvm_spec::{VmName, VmSpec};
 use serde::Serialize;
@@ -74,6 +76,9 @@ impl Args {
     /// Shows the VM.
     pub fn run(self, context: &Context) -> Outcome {
         context.expect_vm(&self.name)?;
+        if declared::is_declared(context, &self.name) {
+            return self.declared(context);
+        }
         let (running, network) = block_on(async {
             let running = client::status(&context.realm).await?;
             let running = running.into_iter().find(|vm| vm.name == self.name);
@@ -92,6 +97,58 @@ impl Args {
             output::print_json(&report)?;
         } else {
             output::print(output::table(&[], lines(&report, &context.store.paths(&self.name))))?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+impl Args {
+    /// Shows a declared VM: what its unit, the gate and its spec say.
+    fn declared(&self, context: &Context) -> Outcome {
+        let name = &self.name;
+        let unit = unit::status(name)?;
+        let network = block_on(async {
+            let vm = || name.clone();
+            let ports = match declared::ask(&Call::Forwards { vm: vm() }).await {
+                Ok(Answer::Forwards { forwards, .. }) => Ok(forwards),
+                Ok(other) => Err(anyhow::anyhow!(declared::unexpected(&other))),
+                Err(error) => Err(error),
+            };
+            let denied = match declared::ask(&Call::Denied { vm: vm() }).await {
+                Ok(Answer::Denied { denied }) => denied,
+                // Said by the first.
+                _ => None,
+            };
+            Ok((ports, denied))
+        })?;
+        let (ports, denied) = network;
+        let forwards = ports.unwrap_or_else(|error| {
+            context.progress.warn(&error.to_string());
+            Vec::new()
+        });
+        let spec = declared::spec(name)?;
+        let paths = Store::open("/var/lib/microvm-dev").paths(name);
+        let report = Report {
+            name: name.clone(),
+            status: Status::of_unit(unit.state),
+            problem: None,
+            uptime_seconds: unit.uptime.map(|uptime| uptime.as_secs()),
+            accel: None,
+            vmm_pid: unit.pid,
+            fs_pid: None,
+            disk_bytes: disk_use(&paths.dir),
+            directory: paths.dir.clone(),
+            // The directory is root's.
+            changes: ChangesReport::default(),
+            forwards,
+            denied,
+            spec: Some(spec),
+            state: None,
+        };
+        if self.json {
+            output::print_json(&report)?
+        } else {
+            output::print(output::table(&[], lines(&report, &paths)))?
         }
         Ok(Exit::SUCCESS)
     }

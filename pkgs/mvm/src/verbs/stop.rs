@@ -1,6 +1,7 @@
 //! `mvm stop`.
 
 use crate::context::{Context, block_on};
+use crate::declared::unit;
 use crate::exit::{Exit, Outcome};
 use crate::units::{count, parse_duration};
 use mvm_host::client;
@@ -63,6 +64,9 @@ impl Args {
 
 /// Stops VM `name`; false if its owner decided otherwise.
 pub async fn stop(context: &Context, name: &VmName, how: &How) -> anyhow::Result<bool> {
+    if crate::declared::is_declared(context, name) {
+        return stop_declared(context, name, how).await.map(|()| true);
+    }
     // A damaged spec must not keep a VM from being stopped; its changes are then kept, too.
     let forgets = context.store.get(name).is_ok_and(|vm| !vm.spec.persistence.enable);
     if forgets && !how.force {
@@ -95,6 +99,27 @@ pub async fn stop(context: &Context, name: &VmName, how: &How) -> anyhow::Result
         false => format!("{name} is stopped"),
     });
     Ok(true)
+}
+
+/// Stops a declared VM, which keeps what it changed. Its unit knows how long the guest may take.
+async fn stop_declared(context: &Context, name: &VmName, how: &How) -> anyhow::Result<()> {
+    let already = matches!(unit::status(name)?.state, unit::State::Inactive | unit::State::Failed);
+    let progress = &context.progress;
+    progress.step(&format!("stopping {name}"));
+    let stopping = async {
+        if how.force && !already {
+            unit::act(unit::Action::Kill, name).await?;
+        }
+        unit::act(unit::Action::Stop, name).await
+    };
+    let stopped = progress.during(stopping).await;
+    progress.done();
+    stopped?;
+    progress.note(&match already {
+        true => format!("{name} was stopped already"),
+        false => format!("{name} is stopped"),
+    });
+    Ok(())
 }
 
 /// What VM `name` changed in its copy of the project; nothing for a VM without one.

@@ -134,3 +134,73 @@ fn rules_that_somebody_removes_come_back_and_foreign_ones_stay() {
     wait_for("our rules to be gone", || (!host.sh("nft list tables").contains("microvm-dev")).then_some(()));
     assert_eq!(foreign(host), theirs);
 }
+
+/// Every step of a start that changes something outside the keeper.
+const START_POINTS: [&str; 8] = [
+    "start-rules",
+    "start-bridged",
+    "start-named",
+    "start-attached",
+    "start-launched",
+    "start-proxied",
+    "start-forwarded",
+    "start-noted",
+];
+
+fn starts_after_crashes(mode: Mode) {
+    let Some(world) = World::new(mode) else { return };
+    world.ok([
+        "create",
+        "a",
+        "--vcpu",
+        "1",
+        "--mem",
+        "256",
+        "--port",
+        "8081:3000",
+        "--port",
+        "0.0.0.0:8080:3000",
+    ]);
+    let stored = world.ok(["port", "a", "--json"]);
+    for point in START_POINTS {
+        // The keeper, which the command starts, inherits the variable.
+        let output = world.mvm(["start", "a"]).env("MVM_FAULT_POINT", point).output().unwrap();
+        assert!(!output.status.success(), "the keeper never came by `{point}`");
+        // The kernel ends the proxy with the keeper.
+        wait_for("the proxy to end", || {
+            (world.ports(["sync", "--json"])["running"] == json!(false)).then_some(())
+        });
+        if mode == Mode::Host {
+            let elements =
+                world.host.sh("nft list table inet microvm-dev 2>/dev/null | grep -c ' : 192' || true");
+            assert_eq!(elements.trim(), "0", "forwards are left over at {point}");
+        }
+        assert_eq!(world.ok(["port", "a", "--json"]), stored, "at {point}");
+        assert_eq!(world.host.sh("ss -Hltn 'sport = :8080 or sport = :8081'"), "", "at {point}");
+    }
+    // One start after all of them, and everything is as after the first.
+    world.ok(["start", "a"]);
+    let a = world.enter("a").serve();
+    a.agent.reaches("tcp", INTERNET, 7);
+    world.host.reaches("tcp", "127.0.0.1", 8081);
+    world.lan.reaches("tcp", HOST_LAN, 8080);
+    assert_eq!(world.ports(["sync", "--json"])["maps"], json!({"added": 0, "removed": 0}));
+    drop(a);
+    world.ok(["delete", "--force", "--yes", "a"]);
+    if mode == Mode::Host {
+        wait_for("our rules to be gone", || {
+            (!world.host.sh("nft list tables").contains("microvm-dev")).then_some(())
+        });
+        assert!(!world.host.sh("ip -br link").contains(BRIDGE));
+    }
+}
+
+#[test]
+fn a_start_that_crashed_at_any_step_leaves_nothing_that_a_sync_and_a_start_do_not_mend() {
+    starts_after_crashes(Mode::Ordinary);
+}
+
+#[test]
+fn in_the_host_realm_too_a_crashed_start_is_mended_by_a_sync_and_a_start() {
+    starts_after_crashes(Mode::Host);
+}

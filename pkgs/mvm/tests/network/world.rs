@@ -183,6 +183,19 @@ impl World {
 
     /// `mvm` with `args`, in the host's namespaces, by the realm's user.
     pub fn mvm<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        self.program(Path::new(mvm()), args)
+    }
+
+    /// What `mvm-ports` with `args`, which must succeed, says in JSON.
+    #[track_caller]
+    pub fn ports<const N: usize>(&self, args: [&str; N]) -> Value {
+        let program = Path::new(mvm()).with_file_name("mvm-ports");
+        assert!(program.exists(), "{} is missing: build the whole workspace", program.display());
+        let output = self.program(&program, args).output().unwrap();
+        serde_json::from_str(&succeeded(&args.map(OsStr::new).map(OsStr::to_owned), output)).unwrap()
+    }
+
+    fn program<S: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.host.pid().to_string(), "--net", "--mount", "--"]);
         // The working directory must be looked up in that mount namespace.
@@ -191,7 +204,7 @@ impl World {
             let id = ORDINARY.to_string();
             command.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
         }
-        command.arg(mvm()).args(args).stdin(Stdio::null());
+        command.arg(program).args(args).stdin(Stdio::null());
         for (name, value) in self.realm.program("true").get_envs() {
             match value {
                 Some(value) => command.env(name, value),

@@ -77,6 +77,10 @@ async fn serve(
             let already = !running.lock().unwrap().remove(&name);
             let _ = write_frame(&mut stream, &Event::Stopped { already, killed: force }).await;
         }
+        Request::Attach { name } | Request::Detach { name } => {
+            let message = format!("VM `{name}` is none of the units'");
+            let _ = write_frame(&mut stream, &Event::Failed { message, console: vec![] }).await;
+        }
         Request::Ssh { name } => {
             if running.lock().unwrap().contains(&name) {
                 write_frame(&mut stream, &Event::Connected).await.unwrap();

@@ -36,29 +36,24 @@ pub fn remove_guest(ruleset: &Ruleset, guest: &Guest) -> String {
 
 /// Text that makes the maps hold exactly `forwards`, whatever is in them.
 pub fn replace_forwards(forwards: &[NatForward]) -> String {
-    format!(
-        "flush map inet {TABLE} forwards\nflush map inet {TABLE} forwards-at\n{}",
-        change_forwards(&[], forwards)
-    )
+    format!("flush map inet {TABLE} forwards\nflush map inet {TABLE} forwards-at\n{}", add_forwards(forwards))
 }
 
-/// Text that removes forwards, which must be there, and adds others. Of one key there must be none left.
-pub fn change_forwards(remove: &[NatForward], add: &[NatForward]) -> String {
+/// Text that adds forwards. Of one key there must be none yet that leads elsewhere.
+pub fn add_forwards(forwards: &[NatForward]) -> String {
     let mut text = String::new();
-    for (verb, forwards) in [("delete", remove), ("add", add)] {
-        for (map, any) in [("forwards", true), ("forwards-at", false)] {
-            let elements: Vec<String> = forwards
-                .iter()
-                .filter(|forward| forward.address.is_unspecified() == any)
-                .map(|forward| {
-                    let NatForward { proto, address, host, to, guest } = forward;
-                    let at = if any { String::new() } else { format!("{address} . ") };
-                    format!("{at}{proto} . {host} : {to} . {guest}")
-                })
-                .collect();
-            if !elements.is_empty() {
-                let _ = writeln!(text, "{verb} element inet {TABLE} {map} {{ {} }}", elements.join(", "));
-            }
+    for (map, any) in [("forwards", true), ("forwards-at", false)] {
+        let elements: Vec<String> = forwards
+            .iter()
+            .filter(|forward| forward.address.is_unspecified() == any)
+            .map(|forward| {
+                let NatForward { proto, address, host, to, guest } = forward;
+                let at = if any { String::new() } else { format!("{address} . ") };
+                format!("{at}{proto} . {host} : {to} . {guest}")
+            })
+            .collect();
+        if !elements.is_empty() {
+            let _ = writeln!(text, "add element inet {TABLE} {map} {{ {} }}", elements.join(", "));
         }
     }
     text

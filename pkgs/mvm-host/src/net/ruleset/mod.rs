@@ -157,7 +157,7 @@ pub fn render(ruleset: &Ruleset) -> String {
     for guest in &ruleset.guests {
         text.push_str(&add_guest(ruleset, guest));
     }
-    text.push_str(&change_forwards(&[], &ruleset.forwards));
+    text.push_str(&add_forwards(&ruleset.forwards));
     text
 }
 

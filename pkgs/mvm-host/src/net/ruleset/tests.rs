@@ -104,13 +104,10 @@ fn a_guest_comes_and_goes_by_its_own_lines() {
 }
 
 #[test]
-fn forwards_change_by_their_own_elements() {
-    let text = change_forwards(
-        &[forward("0.0.0.0:8080:80")],
-        &[forward("10.9.8.7:8080:81/udp"), forward("0.0.0.0:8080:82")],
-    );
+fn forwards_are_replaced_by_their_own_elements() {
+    let text = replace_forwards(&[forward("10.9.8.7:8080:81/udp"), forward("0.0.0.0:8080:82")]);
     insta::assert_snapshot!(text);
-    assert_eq!(change_forwards(&[], &[]), "");
+    assert_eq!(add_forwards(&[]), "");
 }
 
 #[test]

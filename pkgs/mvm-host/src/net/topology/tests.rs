@@ -6,7 +6,7 @@ fn shared(address: &str) -> SharedBridge {
 }
 
 fn per_vm(pool: &str) -> BridgePerVm {
-    BridgePerVm { pool: pool.parse().unwrap() }
+    BridgePerVm { pool: pool.parse().unwrap(), busy: Vec::new() }
 }
 
 fn name(text: &str) -> VmName {
@@ -189,5 +189,24 @@ proptest! {
                 prop_assert!(!own || !network.address.overlaps(&other.address));
             }
         }
+    }
+}
+
+#[test]
+fn no_new_network_overlaps_one_that_the_host_has() {
+    let topology = BridgePerVm {
+        pool: "10.0.0.0/8".parse().unwrap(),
+        busy: vec![
+            "10.1.7.9/16".parse().unwrap(),
+            "10.3.0.77/24".parse().unwrap(),
+            "192.168.0.1/24".parse().unwrap(),
+        ],
+    };
+    let mut taken = Vec::new();
+    for expected in ["10.2.0.2/24", "10.4.0.2/24"] {
+        let name = VmName::new(format!("vm{}", taken.len())).unwrap();
+        let place = topology.place(&name, &taken).unwrap();
+        assert_eq!(place.address, expected.parse().unwrap());
+        taken.push(place);
     }
 }
