@@ -76,14 +76,15 @@ pub fn compact(mut executable: Vec<u8>) -> object::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The test program itself: a dynamic executable with sections.
+    /// The test program itself: an executable with sections.
     fn own_program() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
     #[test]
     fn a_program_is_told_from_a_static_one_and_from_other_files() {
-        assert!(!is_static(&own_program()).unwrap());
+        // No distribution links its shell statically; the tests themselves may be.
+        assert!(!is_static(&std::fs::read("/bin/sh").unwrap()).unwrap());
         assert!(is_static(b"#!/bin/sh\n").is_err());
     }
 

@@ -250,7 +250,7 @@ mod tests {
         store.create(vec![draft("made")], &topology()).unwrap();
         for (spec, said) in [
             (declared("b", "192.168.100.2/28", &[]), "it is VM `a`'s"),
-            (declared("b", "192.168.100.3/28", &["8080:1"]), "VM `a` has"),
+            (declared("b", "192.168.100.5/28", &["8080:1"]), "VM `a` has"),
             (declared("made", "192.168.100.4/28", &[]), "made by `mvm create`"),
         ] {
             let error = store.declare(spec).unwrap_err().to_string();
