@@ -10,6 +10,7 @@ use mvm_host::ports::proxy::{Added, Client};
 use mvm_host::realm::{Realm, RealmKind};
 use mvm_spec::VmName;
 use mvm_spec::forward::Forward;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -95,10 +96,22 @@ impl Serving {
     /// The running VMs, or one, and what is served for them; `None` if no proxy runs.
     pub async fn list(&mut self, vm: Option<&VmName>) -> Result<Option<Vec<VmForwards>>> {
         match &mut self.proxy {
-            Some(proxy) => patiently(proxy.list(vm)).await.map(Some),
+            Some(proxy) => match patiently(proxy.list(vm)).await {
+                Err(error) if has_ended(&error) => Ok(None),
+                list => list.map(Some),
+            },
             None => Ok(None),
         }
     }
+}
+
+/// Whether the proxy has ended while it was spoken to. It is none then; whoever keeps it has it begin with what is stored.
+fn has_ended(error: &Error) -> bool {
+    let Error::Host(mvm_host::Error::System { source, .. }) = error else { return false };
+    matches!(
+        source.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
 }
 
 async fn patiently<T>(answer: impl Future<Output = mvm_host::Result<T>>) -> Result<T> {
