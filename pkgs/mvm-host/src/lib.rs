@@ -19,6 +19,7 @@ pub mod ports;
 pub mod realm;
 pub mod sandbox;
 pub mod store;
+pub mod template;
 pub mod vmm;
 pub mod vmm_process;
 

@@ -20,10 +20,14 @@ mod names;
 mod namespaces;
 mod network;
 mod ports;
+mod prepare;
 pub mod protocol;
+mod restore;
 mod server;
 mod trouble;
 mod vm;
+mod vmm;
+mod warm;
 
 use crate::realm::{Realm, RealmKind};
 use crate::sandbox::{limits::FILES_MAX, privileges};

@@ -1,10 +1,12 @@
 //! `mvm create`.
 
+use crate::boot;
 use crate::context::{Context, block_on};
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::{Exit, Outcome};
 use crate::units::parse_mib;
 use anyhow::bail;
+use mvm_host::client::How;
 use mvm_ports::change::{self, Draft, Made};
 use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
@@ -41,6 +43,9 @@ pub struct Args {
     /// Start it as well.
     #[arg(long)]
     start: bool,
+    /// With --start, boot it, instead of making it from a booted template.
+    #[arg(long, requires = "start")]
+    cold: bool,
     /// Print what was made as JSON.
     #[arg(long)]
     json: bool,
@@ -72,7 +77,7 @@ impl Args {
             }
             if self.start {
                 for Made { spec, .. } in &made {
-                    crate::boot::start(context, &spec.name, false).await?;
+                    boot::start(context, &spec.name, How { lease: false, cold: self.cold }).await?;
                 }
             }
             Ok(made)

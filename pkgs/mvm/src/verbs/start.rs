@@ -1,5 +1,6 @@
 //! `mvm start`.
 
+use crate::boot::BootArgs;
 use crate::context::{Context, block_on};
 use crate::exit::{Exit, Outcome};
 use mvm_spec::VmName;
@@ -17,6 +18,8 @@ pub struct Args {
     /// All of them.
     #[arg(long, conflicts_with = "names")]
     all: bool,
+    #[command(flatten)]
+    boot: BootArgs,
 }
 
 impl Args {
@@ -25,7 +28,7 @@ impl Args {
         let names = crate::target::several(context, &self.names, self.all)?;
         block_on(async {
             for name in &names {
-                let started = crate::boot::start(context, name, false).await?;
+                let started = crate::boot::start(context, name, self.boot.how()).await?;
                 context.progress.note(&match started.already {
                     true => format!("{name} runs already"),
                     false => format!("{name} runs; mvm shell {name}"),
