@@ -4,7 +4,7 @@ use crate::configure::Booted;
 use crate::console::{say, uptime};
 use crate::mux::Mux;
 use crate::reaper::{Reaper, Scope};
-use crate::{modules, mounts, port, power, serve, template};
+use crate::{modules, mounts, network, port, power, serve, template};
 use anyhow::Context;
 use mvm_spec::control::{PORT_NAME, PROTOCOL, ToHost, WAITING};
 use std::path::Path;
@@ -48,6 +48,7 @@ fn boot(started: Duration) -> anyhow::Result<()> {
         say(format_args!("warning: {warning}"));
     }
     say("modules loaded");
+    mounts::prepare()?;
     raise_limits();
     // New files have the modes that programs ask for, less what others may write.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
@@ -71,6 +72,7 @@ async fn run(started: Duration, warnings: Vec<String>, as_template: bool) -> any
     say("connected to the host");
     let mut opening = vec![hello];
     opening.extend(warnings.into_iter().map(|message| ToHost::Warning { message }));
+    network::loopback().await?;
     if as_template {
         template::tidy();
         // From here on this life may be one of many.

@@ -51,8 +51,10 @@ impl Machine for Booted {
             done("home disk");
         }
         identity::make_runtime_dirs(&config.user)?;
-        network::configure(config.network.as_ref(), self.device_limit).await?;
-        done("network");
+        if let Some(network) = &config.network {
+            network::configure(network, self.device_limit).await?;
+            done("network");
+        }
         let server = Arc::new(ssh::Server::new(ssh::Settings {
             host_key: &config.ssh.host_key,
             authorized_keys: &config.ssh.authorized_keys,

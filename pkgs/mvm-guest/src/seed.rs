@@ -77,7 +77,11 @@ mod tests {
     fn the_clock_is_put_forward_by_half_the_way() {
         let ms = Duration::from_millis;
         assert_eq!(on_arrival(1_000_000_000, ms(30), ms(10)), 1_010_000_000);
-        assert_eq!(on_arrival(1_000_000_000, ms(5), ms(10)), 1_000_000_000, "a host that misjudges is no reason");
+        assert_eq!(
+            on_arrival(1_000_000_000, ms(5), ms(10)),
+            1_000_000_000,
+            "a host that misjudges is no reason"
+        );
         assert_eq!(on_arrival(u64::MAX, ms(30), ms(10)), u64::MAX);
     }
 

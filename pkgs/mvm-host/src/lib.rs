@@ -13,6 +13,7 @@ pub mod fileserver;
 pub mod internal;
 pub mod keeper;
 pub mod keys;
+pub mod memory_use;
 pub mod net;
 pub mod overlay;
 pub mod ports;

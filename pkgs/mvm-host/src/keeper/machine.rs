@@ -19,6 +19,7 @@ use mvm_spec::control::{
 };
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Attempt {
     pub machine: Machine,
     /// What is left to do before a restored machine runs.
     pub restoring: Option<Restoring>,
+    /// The tap of a restored machine, until it has it.
+    pub tap: Option<OwnedFd>,
 }
 
 /// How a VM is started.
@@ -141,14 +144,14 @@ pub async fn launch(
         stdout: Stdio::null(),
         stderr: second_log()?,
     })?;
-
-    let tap = match &spec.network {
-        None => None,
-        Some(network) => {
-            let fd = keeper.network.attach(&spec.name, network).await?;
-            Some(Tap { fd: vmm_fds.add(fd), mac: network.mac })
-        }
+    let attach = async || match &spec.network {
+        None => Ok(None),
+        Some(network) => keeper.network.attach(&spec.name, network).await.map(Some),
     };
+
+    // A restored machine gets its interface later: what it needs of the host is made while the VMM starts.
+    let tap_fd = if restoring.is_none() { attach().await?.map(|tap| vmm_fds.add(tap)) } else { None };
+    let tap = spec.network.as_ref().map(|network| Tap { fd: tap_fd, mac: network.mac });
     let home = home_disk(stored, &paths)?.map(|file| vmm_fds.add(file));
     let (port, port_of_vmm) = UnixStream::pair().map_err(Error::system("make a socket pair"))?;
     let machine = Machine {
@@ -184,6 +187,7 @@ pub async fn launch(
         log: second_log()?,
     }
     .spawn()?;
+    let tap = if restoring.is_some() { attach().await? } else { None };
 
     if let Some(manager) = scope::Manager::of(keeper.realm.kind) {
         let unit = scope::Unit::of_vm(&spec.name, &spec.resources);
@@ -201,7 +205,7 @@ pub async fn launch(
         tokio::net::UnixStream::from_std(port).map_err(Error::system("prepare the guest's port"))?,
     );
     let control = Control::new(mux.open(StreamKind::Control).await?);
-    Ok(Attempt { vmm, files, mux, control, machine, restoring })
+    Ok(Attempt { vmm, files, mux, control, machine, restoring, tap })
 }
 
 /// Tells the guest, whose `Hello` came at `heard`, who it is.

@@ -7,7 +7,7 @@ use super::vmm::Owner;
 use crate::sandbox::mount::Detached;
 use crate::template::Template;
 use crate::vmm::qmp::Qmp;
-use crate::vmm::{Machine, Vmm};
+use crate::vmm::{Machine, TAP, Vmm};
 use crate::vmm_process::MEMORY;
 use crate::{Error, Result};
 use rustix::fs::MemfdFlags;
@@ -62,7 +62,7 @@ impl Restoring {
     }
 
     /// Makes the VMM, which was started for `machine` by `vmm`, go on from the template and see its devices.
-    pub async fn finish(self, vmm: &impl Vmm, machine: &Machine) -> Result<Steps> {
+    pub async fn finish(self, vmm: &impl Vmm, machine: &Machine, tap: Option<OwnedFd>) -> Result<Steps> {
         let mut steps = Steps::new();
         let mut begun = Instant::now();
         let mut done = |name| {
@@ -72,13 +72,17 @@ impl Restoring {
         let mut qmp = ready(self.channel).await?;
         done("VMM");
         let copied = self.copying.await;
-        let state = copied.map_err(|error| Error::Failed(format!("copying a template broke off: {error}")))??;
+        let state =
+            copied.map_err(|error| Error::Failed(format!("copying a template broke off: {error}")))??;
         done("wait for the copy of the template's memory");
         qmp.give(STATE, state_file(Some(&state))?.as_fd()).await?;
         qmp.execute("migrate-incoming", json!({"uri": format!("fd:{STATE}")})).await?;
         // The VMM ends, and with it the channel, if it can't use the state.
         qmp.event("RESUME", |_| true).await?;
         done("devices' state");
+        if let Some(tap) = tap {
+            qmp.give(TAP, tap.as_fd()).await?;
+        }
         for (command, arguments) in vmm.plug(machine) {
             qmp.execute(command, arguments).await?;
         }

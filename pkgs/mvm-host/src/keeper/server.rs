@@ -163,7 +163,7 @@ impl Keeper {
             Some(Request::Start { name, lease, cold }) => {
                 let how = How { lease, cold };
                 self.start(stream, &name, how).await
-            },
+            }
             Some(Request::Stop { name, force, timeout_ms }) => {
                 let step = Event::Step { text: format!("stopping {name}") };
                 write_frame(&mut stream, &step).await?;

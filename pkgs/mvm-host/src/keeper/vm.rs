@@ -170,6 +170,8 @@ enum StartError {
     Stopped,
     /// The guest did not come up: another platform may do better.
     Guest(String),
+    /// The template is damaged: another can be made.
+    Template(String),
     /// Trying again makes no difference.
     Final(Error),
 }
@@ -185,7 +187,7 @@ impl Life {
         let end = match self.start().await {
             Ok(running) => self.run(running).await,
             Err(StartError::Stopped) => End::Stopped { killed: true },
-            Err(StartError::Guest(message)) => {
+            Err(StartError::Guest(message) | StartError::Template(message)) => {
                 let console = super::console::tail(&self.keeper.store.paths(self.name()).console_log());
                 End::Failed { message, console }
             }
@@ -266,6 +268,12 @@ impl Life {
                 Err(StartError::Stopped) => return Err(StartError::Stopped),
                 // Not the template's fault, or a boot would meet it as well and say so.
                 Err(StartError::Final(error)) => error.to_string(),
+                Err(StartError::Template(message)) => {
+                    if let Some(key) = key {
+                        crate::template::discard(&keeper.realm.cache_dir, &key);
+                    }
+                    message
+                }
                 Err(StartError::Guest(message)) => {
                     if let Some(key) = key {
                         crate::template::note_failure(&keeper.realm.cache_dir, &key, &message);
@@ -344,13 +352,16 @@ impl Life {
         deadline: tokio::time::Instant,
     ) -> Result<(), StartError> {
         let Some(restoring) = attempt.restoring.take() else { return Ok(()) };
-        let work = restoring.finish(&*prepared.qemu, &attempt.machine);
+        let work = restoring.finish(&*prepared.qemu, &attempt.machine, attempt.tap.take());
         let problem = match self.or_stop(tokio::time::timeout_at(deadline, work)).await? {
             Ok(Ok(steps)) => {
                 for (step, took) in steps {
                     self.timed(&format!("restore: {step}"), took);
                 }
                 return Ok(());
+            }
+            Ok(Err(error @ (Error::Damaged(_) | Error::Io { .. }))) => {
+                return Err(StartError::Template(error.to_string()));
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the template was not restored in time".to_owned(),

@@ -85,11 +85,12 @@ fn content(cache_dir: &Path, file: &Path) -> Result<String> {
         return Ok(digest.to_owned());
     }
     let key = file.display().to_string();
-    let path: PathBuf = Request { dir: cache_dir, kind: "digest", extension: "", key: &key }.ensure(|| {
-        let inputs = vec![Fingerprint::of(file)?];
-        let bytes = std::fs::read(file).map_err(crate::Error::io("read", file))?;
-        Ok(Made { content: hex::encode(Sha256::digest(bytes)).into_bytes(), inputs })
-    })?;
+    let path: PathBuf =
+        Request { dir: cache_dir, kind: "digest", extension: "", key: &key }.ensure(|| {
+            let inputs = vec![Fingerprint::of(file)?];
+            let bytes = std::fs::read(file).map_err(crate::Error::io("read", file))?;
+            Ok(Made { content: hex::encode(Sha256::digest(bytes)).into_bytes(), inputs })
+        })?;
     std::fs::read_to_string(&path).map_err(crate::Error::io("read", &path))
 }
 
@@ -118,8 +119,7 @@ mod tests {
             for file in ["qemu", "kernel", "initramfs"] {
                 std::fs::write(dir.path().join(file), file).unwrap();
             }
-            let launch =
-                Launch { program: dir.path().join("qemu"), args: vec!["-m".into(), "512M".into()] };
+            let launch = Launch { program: dir.path().join("qemu"), args: vec!["-m".into(), "512M".into()] };
             Self { dir, launch }
         }
         fn key(&self) -> Key {
@@ -127,8 +127,7 @@ mod tests {
         }
         fn key_of(&self, launch: &Launch, vmm: &str, accelerator: Accelerator) -> Key {
             let (kernel, initramfs) = (self.dir.path().join("kernel"), self.dir.path().join("initramfs"));
-            let parts =
-                Ingredients { launch, vmm, kernel: &kernel, initramfs: &initramfs, accelerator };
+            let parts = Ingredients { launch, vmm, kernel: &kernel, initramfs: &initramfs, accelerator };
             parts.key(self.dir.path()).unwrap()
         }
     }

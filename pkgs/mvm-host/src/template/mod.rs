@@ -122,9 +122,14 @@ fn fits(told: Option<u64>, is: Option<u64>) -> bool {
     }
 }
 
+/// Removes the template of `key`, so that the next start makes another.
+pub fn discard(cache_dir: &Path, key: &Key) {
+    cache::remove(&dir(cache_dir).join(key.as_str()));
+}
+
 /// Notes why there is no template for `key`; the next start does not try again at once. Removes the one there is.
 pub fn note_failure(cache_dir: &Path, key: &Key, reason: &str) {
-    cache::remove(&dir(cache_dir).join(key.as_str()));
+    discard(cache_dir, key);
     // Without the note the next start tries again, and is slow once more.
     let _ = memo::write(&dir(cache_dir), &failure_path(cache_dir, key), reason.as_bytes());
 }
@@ -200,7 +205,7 @@ impl Template {
         let path = self.dir.join("memory");
         let packed = File::open(&path).map_err(Error::io("open", &path))?;
         let crc = memory::unpack(&packed, &self.about.memory, target).map_err(Error::io("copy", &path))?;
-        if crc == self.about.memory.crc { Ok(()) } else { Err(damaged(&path)) }
+        if crc == self.about.memory.crc { Ok(()) } else { Err(Error::Damaged(path)) }
     }
 
     /// The state of its devices.
@@ -213,12 +218,8 @@ impl Template {
         File::open(&path)
             .and_then(|file| file.take(STATE_MAX).read_to_end(&mut state))
             .map_err(Error::io("read", &path))?;
-        if crc32fast::hash(&state) == self.about.state_crc { Ok(state) } else { Err(damaged(&path)) }
+        if crc32fast::hash(&state) == self.about.state_crc { Ok(state) } else { Err(Error::Damaged(path)) }
     }
-}
-
-fn damaged(path: &Path) -> Error {
-    Error::Failed(format!("{} is damaged: its checksum is wrong", path.display()))
 }
 
 /// Seconds since 1970.

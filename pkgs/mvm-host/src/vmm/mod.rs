@@ -114,11 +114,15 @@ pub struct Share {
     pub fd: RawFd,
 }
 
+/// Name of the tap device that a monitor is given on its own channel.
+pub const TAP: &str = "tap";
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
-    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`.
-    pub fd: RawFd,
+    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`. A restored machine has none yet: its monitor is given it
+    /// by the name [`TAP`] before it is plugged in.
+    pub fd: Option<RawFd>,
     /// The guest's address.
     pub mac: MacAddr,
 }

@@ -1,6 +1,6 @@
 //! QEMU.
 
-use super::{Launch, Machine, Origin, Platform, Vmm};
+use super::{Launch, Machine, Origin, Platform, TAP, Vmm};
 use crate::boot::accel::Accelerator;
 use crate::boot::memo::{Fingerprint, Made, Request};
 use crate::{Error, Result};
@@ -108,7 +108,9 @@ impl Vmm for Qemu {
     }
 
     fn plug(&self, machine: &Machine) -> Vec<(&'static str, Value)> {
-        devices(machine).iter().map(|device| ("device_add", device.clone())).collect()
+        let tap = machine.tap.iter().filter(|tap| tap.fd.is_none());
+        let tap = tap.map(|_| ("netdev_add", json!({"type": "tap", "id": "net", "fd": TAP, "vhost": false})));
+        tap.chain(devices(machine).into_iter().map(|device| ("device_add", device))).collect()
     }
 }
 
@@ -217,7 +219,9 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
         }
     }
     if let Some(tap) = &machine.tap {
-        args.add("-netdev", format!("tap,id=net,fd={},vhost=off", tap.fd));
+        if let Some(fd) = tap.fd {
+            args.add("-netdev", format!("tap,id=net,fd={fd},vhost=off"));
+        }
         // A boot by network is of no use, and its option ROM takes time.
         let rom = if machine.platform == Platform::Q35 { ",romfile=" } else { "" };
         if boots {
@@ -302,7 +306,9 @@ fn board(machine: &Machine) -> String {
                 "microvm,memory-backend=mem,acpi=on,pcie={pcie},pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off"
             )
         }
-        Platform::Q35 => "q35,memory-backend=mem,usb=off,vmport=off,graphics=off,smbus=off,sata=off".to_owned(),
+        Platform::Q35 => {
+            "q35,memory-backend=mem,usb=off,vmport=off,graphics=off,smbus=off,sata=off".to_owned()
+        }
     }
 }
 

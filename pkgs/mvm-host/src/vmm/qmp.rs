@@ -191,7 +191,9 @@ mod tests {
     async fn a_file_is_given_along_with_its_name() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (&theirs).write_all(format!("{GREETING}\n{{\"return\": {{}}}}\n{{\"return\": {{}}}}\n").as_bytes()).unwrap();
+        (&theirs)
+            .write_all(format!("{GREETING}\n{{\"return\": {{}}}}\n{{\"return\": {{}}}}\n").as_bytes())
+            .unwrap();
         let mut qmp = Qmp::negotiate(UnixStream::from_std(ours).unwrap()).await.unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"state").unwrap();

@@ -76,9 +76,10 @@ impl Args {
                 crate::output::print_json(&made.iter().map(shown).collect::<Vec<_>>())?;
             }
             if self.start {
-                for Made { spec, .. } in &made {
-                    boot::start(context, &spec.name, How { lease: false, cold: self.cold }).await?;
-                }
+                let names: Vec<VmName> = made.iter().map(|made| made.spec.name.clone()).collect();
+                let how = How { lease: false, cold: self.cold };
+                let started = boot::start_all(context, &names, how).await;
+                started.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
             }
             Ok(made)
         })?;

@@ -17,7 +17,7 @@ use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
 use mvm_spec::{VmName, VmSpec};
 use std::ffi::OsString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a command may take to end after `mvm run` was told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -76,7 +76,9 @@ impl Args {
             // From here on no signal ends this process before the VM is gone.
             let mut endings = Endings::new().context("can't handle signals")?;
             let spec = VmSpec { ephemeral: !self.keep, ..draft.spec };
+            let begun = Instant::now();
             let name = create(context, &spec, &network.port).await?;
+            context.progress.took(&format!("making of {name}"), begun.elapsed());
             let mut lease = None;
             let login = Login::from_root(self.root);
             let how = How { lease: !self.keep, cold: self.boot.cold };
@@ -89,7 +91,9 @@ impl Args {
                 return outcome;
             }
             let changes = outcome.is_ok().then(|| stop::changes(context, &name).unwrap_or_default());
+            let begun = Instant::now();
             let removed = remove(context, &name, lease).await;
+            context.progress.took(&format!("removal of {name}"), begun.elapsed());
             if let Some(note) = changes.as_ref().and_then(lost) {
                 context.progress.note(&note);
             }

@@ -3,6 +3,7 @@
 use crate::boot::BootArgs;
 use crate::context::{Context, block_on};
 use crate::exit::{Exit, Outcome};
+use mvm_host::client::Started;
 use mvm_spec::VmName;
 
 /// Starts VMs, and returns when they answer.
@@ -27,14 +28,18 @@ impl Args {
     pub fn run(self, context: &Context) -> Outcome {
         let names = crate::target::several(context, &self.names, self.all)?;
         block_on(async {
-            for name in &names {
-                let started = crate::boot::start(context, name, self.boot.how()).await?;
-                context.progress.note(&match started.already {
-                    true => format!("{name} runs already"),
-                    false => format!("{name} runs; mvm shell {name}"),
-                });
+            let started = crate::boot::start_all(context, &names, self.boot.how()).await;
+            let mut result = Ok(Exit::SUCCESS);
+            for (name, started) in names.iter().zip(started) {
+                match started {
+                    Ok(Started { already: true, .. }) => context.progress.note(&format!("{name} runs already")),
+                    Ok(_) => context.progress.note(&format!("{name} runs; mvm shell {name}")),
+                    // The first is returned; the others must not get lost.
+                    Err(error) if result.is_err() => context.progress.warn(&format!("{name}: {error:#}")),
+                    Err(error) => result = Err(error),
+                }
             }
-            Ok(Exit::SUCCESS)
+            result
         })
     }
 }

@@ -17,7 +17,7 @@ fn machine() -> Machine {
             Share { tag: "mvm-software".to_owned(), fd: 10 },
             Share { tag: "a,b".to_owned(), fd: 11 },
         ],
-        tap: Some(Tap { fd: 12, mac: "02:00:5e:10:00:01".parse().unwrap() }),
+        tap: Some(Tap { fd: Some(12), mac: "02:00:5e:10:00:01".parse().unwrap() }),
         home: Some(13),
         mux: 14,
         qmp: Some(15),
@@ -73,10 +73,7 @@ fn arguments_of_a_bare_machine() {
 #[test]
 fn versions_are_read_as_distributions_write_them() {
     let version = |text: &str| parse_version(text).map(|(version, _)| (version.major, version.minor));
-    assert_eq!(
-        version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\n…"),
-        Some((7, 2))
-    );
+    assert_eq!(version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\n…"), Some((7, 2)));
     assert_eq!(version("QEMU emulator version 10.0.0"), Some((10, 0)));
     assert_eq!(version("QEMU emulator version 9.0.1 (qemu-kvm-9.0.1-2.el9)"), Some((9, 0)));
     assert_eq!(version("bash, something else"), None);
@@ -106,8 +103,11 @@ fn arguments_of_a_template() {
 
 #[test]
 fn arguments_of_a_restored_machine_and_of_its_devices() {
-    let restored = Machine { origin: Origin::Restore { memory: "/memory/guest".into() }, ..machine() };
-    let devices: Vec<String> = devices(&restored).iter().map(ToString::to_string).collect();
+    let mut restored = Machine { origin: Origin::Restore { memory: "/memory/guest".into() }, ..machine() };
+    restored.tap.as_mut().unwrap().fd = None;
+    let qemu = Qemu::new("/q".into(), "QEMU emulator version 7.2.0").unwrap();
+    let devices: Vec<String> =
+        qemu.plug(&restored).iter().map(|(command, arguments)| format!("{command} {arguments}")).collect();
     insta::assert_snapshot!(format!("{}\n\n{}", text(&restored), devices.join("\n")));
 }
 
