@@ -1,6 +1,7 @@
 //! What a running VM takes of the host's memory.
 
 use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Memory of a VM's processes, in bytes.
@@ -21,6 +22,12 @@ impl MemoryUse {
         let read =
             |pid: i32| std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps")).ok();
         let mut total = count(&read(vmm)?);
+        // A template's pages that the VMM has not looked at yet are there all the same.
+        let path = format!("/proc/{vmm}/root{}", crate::vmm_process::MEMORY.1);
+        let held = std::fs::metadata(path).map_or(0, |file| file.blocks() * 512);
+        let unseen = held.saturating_sub(total.guest_bytes);
+        total.guest_bytes += unseen;
+        total.private_bytes += unseen;
         for text in others.iter().filter_map(|pid| read(*pid)) {
             // The file server maps the guest's memory as well, which is counted once.
             let other = count(&text);
