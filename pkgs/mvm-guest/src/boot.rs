@@ -4,11 +4,12 @@ use crate::configure::Booted;
 use crate::console::{say, uptime};
 use crate::mux::Mux;
 use crate::reaper::{Reaper, Scope};
-use crate::{modules, mounts, port, power, serve};
+use crate::{modules, mounts, network, port, power, serve, template};
 use anyhow::Context;
-use mvm_spec::control::{PORT_NAME, PROTOCOL, ToHost};
+use mvm_spec::control::{PORT_NAME, PROTOCOL, ToHost, WAITING};
 use std::path::Path;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// Word of the kernel command line that asks for a probe boot.
 const PROBE: &str = "mvm.probe";
@@ -37,7 +38,8 @@ fn boot(started: Duration) -> anyhow::Result<()> {
     for mount in mounts::early() {
         mount.apply()?;
     }
-    if std::fs::read_to_string("/proc/cmdline").is_ok_and(|cmdline| is_probe(&cmdline)) {
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if is_probe(&cmdline) {
         println!("mvm-guest: probe ok");
         return Ok(());
     }
@@ -46,6 +48,7 @@ fn boot(started: Duration) -> anyhow::Result<()> {
         say(format_args!("warning: {warning}"));
     }
     say("modules loaded");
+    mounts::prepare()?;
     raise_limits();
     // New files have the modes that programs ask for, less what others may write.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
@@ -53,12 +56,12 @@ fn boot(started: Duration) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(run(started, warnings))
+        .block_on(run(started, warnings, template::is_asked_for(&cmdline)))
 }
 
-async fn run(started: Duration, warnings: Vec<String>) -> anyhow::Result<()> {
+async fn run(started: Duration, warnings: Vec<String>, as_template: bool) -> anyhow::Result<()> {
     let reaper = Reaper::start(Scope::All).context("can't watch for child processes")?;
-    let stream = port::open(PORT_NAME, DEVICE_LIMIT).await?;
+    let mut stream = port::open(PORT_NAME, DEVICE_LIMIT).await?;
     let hello = ToHost::Hello {
         protocol: PROTOCOL,
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -69,6 +72,12 @@ async fn run(started: Duration, warnings: Vec<String>) -> anyhow::Result<()> {
     say("connected to the host");
     let mut opening = vec![hello];
     opening.extend(warnings.into_iter().map(|message| ToHost::Warning { message }));
+    network::loopback().await?;
+    if as_template {
+        template::tidy();
+        // From here on this life may be one of many.
+        stream.write_all(WAITING).await.context("can't tell the host that the template waits")?;
+    }
     serve::serve(Mux::serve(stream), Booted::new(reaper, DEVICE_LIMIT), opening).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::control::Reporter;
 use crate::reaper::Reaper;
 use crate::serve::Machine;
-use crate::{home, housekeeping, identity, mounts, network, power, seed, ssh};
+use crate::{devices, home, housekeeping, identity, mounts, network, power, seed, ssh};
 use anyhow::Context;
 use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
 use std::path::{Path, PathBuf};
@@ -32,14 +32,17 @@ impl Machine for Booted {
             report.step(name, step);
             step = Instant::now();
         };
-        // Before anything that draws randomness or notes the time.
-        if let Err(error) = seed::credit_entropy(&config.entropy) {
-            report.warn(format_args!("{error:#}; keys made now may wait for entropy"));
-        }
+        // Before anything that notes the time or draws randomness. The clock first: it is right at this moment.
         if let Err(error) = seed::set_clock(config.time_unix_ns) {
             report.warn(format_args!("{error:#}; the guest's clock is wrong"));
         }
+        // Of one template's many lives each would otherwise draw the same.
+        seed::credit_entropy(&config.entropy)?;
         done("clock and entropy");
+        if config.plugged {
+            devices::rescan()?;
+            done("devices");
+        }
         let shell = mounts_and_files(&config)?;
         done("mounts and files");
         if config.home_disk {
@@ -48,8 +51,10 @@ impl Machine for Booted {
             done("home disk");
         }
         identity::make_runtime_dirs(&config.user)?;
-        network::configure(config.network.as_ref(), self.device_limit).await?;
-        done("network");
+        if let Some(network) = &config.network {
+            network::configure(network, self.device_limit).await?;
+            done("network");
+        }
         let server = Arc::new(ssh::Server::new(ssh::Settings {
             host_key: &config.ssh.host_key,
             authorized_keys: &config.ssh.authorized_keys,

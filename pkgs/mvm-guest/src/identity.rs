@@ -296,6 +296,8 @@ mod tests {
             hostname: "shop".to_owned(),
             machine_id: "0".repeat(32),
             time_unix_ns: 0,
+            held_ns: 0,
+            plugged: false,
             entropy: String::new(),
             shares: mvm_spec::control::Shares { software: String::new(), project: None },
             file_quota: 0,

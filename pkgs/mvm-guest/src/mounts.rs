@@ -1,13 +1,13 @@
 //! The guest's file systems, from the empty initramfs to a whole root.
 //!
 //! ```text
-//! initramfs            /software   virtiofs, read-only: the host's software
+//! initramfs            /dev /proc /sys /run /tmp   what needs no host, mounted while the guest waits for one ([`prepare`])
+//!                      /software   virtiofs, read-only: the host's software
 //!                      /overlay    tmpfs: upper/ work/, gone with the machine. What the guest itself adds to its
 //!                                  root is written to upper/ before the overlay is mounted: through it, each new
 //!                                  file would first be looked for in the software, a round trip to the host
 //!                      /newroot    overlay of the two; becomes /
-//! /                    /proc /sys /dev   moved over from the initramfs
-//!                      /run /tmp   tmpfs
+//! /                    /dev /proc /run /sys /tmp   moved over from the initramfs, with all below
 //!                      /project    virtiofs: the project's copy
 //!                      /home       the home disk, if there is one
 //! ```
@@ -102,12 +102,24 @@ pub fn early() -> [Mount; 3] {
     ]
 }
 
-/// The layers of the root. Paths are those of the initramfs.
-pub fn layer_plan(shares: &Shares) -> [Mount; 2] {
+/// What a root needs and no host has to be asked for. Paths are those of the initramfs.
+pub fn waiting_plan() -> [Mount; 6] {
+    let nosuid_nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     [
-        Mount::of(&shares.software, SOFTWARE, "virtiofs").flags(MsFlags::MS_RDONLY | MsFlags::MS_NODEV),
         Mount::of("tmpfs", "/overlay", "tmpfs").options("mode=0755"),
+        Mount::of("devpts", "/dev/pts", "devpts")
+            .flags(MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
+            .options("gid=5,mode=0620,ptmxmode=0666"),
+        Mount::of("tmpfs", "/dev/shm", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
+        Mount::of("tmpfs", "/run", "tmpfs").flags(nosuid_nodev).options("mode=0755"),
+        Mount::of("tmpfs", "/tmp", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
+        Mount::of("cgroup2", "/sys/fs/cgroup", "cgroup2").flags(HARDENED).options("nsdelegate"),
     ]
+}
+
+/// The lower layer of the root: the software. Paths are those of the initramfs.
+pub fn software(shares: &Shares) -> Mount {
+    Mount::of(&shares.software, SOFTWARE, "virtiofs").flags(MsFlags::MS_RDONLY | MsFlags::MS_NODEV)
 }
 
 /// The mounts that make of the layers a whole root at [`NEW_ROOT`]. Paths are those of the initramfs.
@@ -119,13 +131,8 @@ pub fn root_plan(shares: &Shares) -> Vec<Mount> {
         Mount::of("/proc", "/newroot/proc", "").flags(MsFlags::MS_MOVE),
         Mount::of("/sys", "/newroot/sys", "").flags(MsFlags::MS_MOVE),
         Mount::of("/dev", "/newroot/dev", "").flags(MsFlags::MS_MOVE),
-        Mount::of("devpts", "/newroot/dev/pts", "devpts")
-            .flags(MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
-            .options("gid=5,mode=0620,ptmxmode=0666"),
-        Mount::of("tmpfs", "/newroot/dev/shm", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
-        Mount::of("tmpfs", "/newroot/run", "tmpfs").flags(nosuid_nodev).options("mode=0755"),
-        Mount::of("tmpfs", "/newroot/tmp", "tmpfs").flags(nosuid_nodev).options("mode=1777"),
-        Mount::of("cgroup2", "/newroot/sys/fs/cgroup", "cgroup2").flags(HARDENED).options("nsdelegate"),
+        Mount::of("/run", "/newroot/run", "").flags(MsFlags::MS_MOVE),
+        Mount::of("/tmp", "/newroot/tmp", "").flags(MsFlags::MS_MOVE),
     ];
     if let Some(tag) = &shares.project {
         plan.push(Mount::of(tag, &format!("{NEW_ROOT}{PROJECT}"), "virtiofs").flags(nosuid_nodev));
@@ -153,9 +160,9 @@ const DIRECTORIES: [(&str, u32); 16] = [
     ("srv", 0o755),
 ];
 
-/// Mounts the root, has `populate` write the guest's own files into [`UPPER`], and makes the whole `/`.
-pub fn enter_root(shares: &Shares, populate: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    for mount in layer_plan(shares) {
+/// Makes what needs no host: done before the guest waits for one, so that a template has it.
+pub fn prepare() -> anyhow::Result<()> {
+    for mount in waiting_plan() {
         mount.apply()?;
     }
     make_dir(UPPER, 0o755)?;
@@ -163,26 +170,31 @@ pub fn enter_root(shares: &Shares, populate: impl FnOnce() -> anyhow::Result<()>
     for (path, mode) in DIRECTORIES {
         make_dir(&format!("{UPPER}/{path}"), mode)?;
     }
+    link("../run", &format!("{UPPER}/var/run"))?;
+    link("../run/lock", &format!("{UPPER}/var/lock"))?;
+    link("/proc/self/fd", "/dev/fd")?;
+    for (number, name) in ["stdin", "stdout", "stderr"].into_iter().enumerate() {
+        link(&format!("fd/{number}"), &format!("/dev/{name}"))?;
+    }
+    make_dir("/run/lock", 0o1777)?;
+    // A bind mount, not a copy: it costs neither time nor memory.
+    make_dir("/run/mvm", 0o755)?;
+    std::fs::write(PROGRAM, "").with_context(|| format!("can't create {PROGRAM}"))?;
+    mount(Some("/init"), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("can't bind /init to {PROGRAM}"))
+}
+
+/// After [`prepare`]: mounts the software, has `populate` write the guest's own files into [`UPPER`], and makes the whole
+/// `/`.
+pub fn enter_root(shares: &Shares, populate: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    software(shares).apply()?;
     if shares.project.is_some() {
         make_dir(&format!("{UPPER}{PROJECT}"), 0o755)?;
     }
-    link("../run", &format!("{UPPER}/var/run"))?;
-    link("../run/lock", &format!("{UPPER}/var/lock"))?;
     populate()?;
     for mount in root_plan(shares) {
         mount.apply()?;
     }
-    link("/proc/self/fd", "/newroot/dev/fd")?;
-    for (number, name) in ["stdin", "stdout", "stderr"].into_iter().enumerate() {
-        link(&format!("fd/{number}"), &format!("/newroot/dev/{name}"))?;
-    }
-    make_dir("/newroot/run/lock", 0o1777)?;
-    // A bind mount, not a copy: it costs neither time nor memory.
-    make_dir("/newroot/run/mvm", 0o755)?;
-    let program = format!("{NEW_ROOT}{PROGRAM}");
-    std::fs::write(&program, "").with_context(|| format!("can't create {program}"))?;
-    mount(Some("/init"), program.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("can't bind /init to {program}"))?;
     switch_root()
 }
 
@@ -229,13 +241,27 @@ mod tests {
 
     #[test]
     fn the_software_is_mounted_read_only_below_a_throw_away_layer() {
-        let [software, upper] = layer_plan(&shares(None));
+        let software = software(&shares(None));
         assert_eq!(software.source, "soft");
         assert!(software.flags.contains(MsFlags::MS_RDONLY));
+        let upper = &waiting_plan()[0];
         assert_eq!(upper.kind, "tmpfs");
         assert!(UPPER.starts_with(&upper.target));
         let overlay = &root_plan(&shares(None))[0];
         assert_eq!(overlay.options, format!("lowerdir={SOFTWARE},upperdir={UPPER},workdir=/overlay/work"));
+    }
+
+    #[test]
+    fn what_was_made_before_the_host_came_is_moved_into_the_root() {
+        let moved: Vec<String> = root_plan(&shares(None))
+            .into_iter()
+            .filter(|mount| mount.flags.contains(MsFlags::MS_MOVE))
+            .map(|mount| mount.source)
+            .collect();
+        let made = waiting_plan().into_iter().chain(early()).map(|mount| mount.target);
+        for place in made.filter(|place| place != "/overlay") {
+            assert!(moved.iter().any(|source| place.starts_with(source)), "{place} would stay behind");
+        }
     }
 
     #[test]

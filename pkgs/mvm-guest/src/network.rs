@@ -11,19 +11,28 @@ use std::time::{Duration, Instant};
 /// Index of the loopback interface: the first of a network namespace (net/core/dev.c).
 const LOOPBACK: u32 = 1;
 
-/// Brings the loopback interface up, and configures the interface that `network` names.
-pub async fn configure(network: Option<&GuestNetwork>, limit: Duration) -> anyhow::Result<()> {
-    let (connection, handle, _) = rtnetlink::new_connection().context("can't open a netlink socket")?;
-    let connection = tokio::spawn(connection);
-    let result = apply(&handle, network, limit).await;
-    connection.abort();
-    result
+/// Brings the loopback interface up.
+pub async fn loopback() -> anyhow::Result<()> {
+    let up = LinkUnspec::new_with_index(LOOPBACK).up().build();
+    let work = async |handle: &Handle| handle.link().set(up).execute().await;
+    connected(work).await?.context("can't bring the loopback interface up")
 }
 
-async fn apply(handle: &Handle, network: Option<&GuestNetwork>, limit: Duration) -> anyhow::Result<()> {
-    let up = LinkUnspec::new_with_index(LOOPBACK).up().build();
-    handle.link().set(up).execute().await.context("can't bring the loopback interface up")?;
-    let Some(network) = network else { return Ok(()) };
+/// Configures the interface that `network` names, which may take `limit` to appear.
+pub async fn configure(network: &GuestNetwork, limit: Duration) -> anyhow::Result<()> {
+    connected(async |handle: &Handle| apply(handle, network, limit).await).await?
+}
+
+/// Runs `work` with a connection to the kernel.
+async fn connected<T>(work: impl AsyncFnOnce(&Handle) -> T) -> anyhow::Result<T> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("can't open a netlink socket")?;
+    let connection = tokio::spawn(connection);
+    let result = work(&handle).await;
+    connection.abort();
+    Ok(result)
+}
+
+async fn apply(handle: &Handle, network: &GuestNetwork, limit: Duration) -> anyhow::Result<()> {
     let GuestNetwork { mac, address, gateway, mtu, .. } = network;
     let (index, name) = wait_for_interface(*mac, limit).await?;
     without_ipv6(&name)?;

@@ -5,6 +5,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// Most bytes credited at once; the kernel's pool holds 32 (random(4)).
 const SEED_MAX: usize = 512;
@@ -47,6 +48,13 @@ pub fn credit_entropy(hexadecimal: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The host's clock now, in nanoseconds since 1970, which was `sent_unix_ns` when it was sent: half the way there and back
+/// ago. The guest waited `waited` for it, of which the host took `held` (as in NTP, RFC 5905 section 8).
+pub fn on_arrival(sent_unix_ns: u64, waited: Duration, held: Duration) -> u64 {
+    let way = waited.saturating_sub(held) / 2;
+    sent_unix_ns.saturating_add(u64::try_from(way.as_nanos()).unwrap_or(0))
+}
+
 /// Sets CLOCK_REALTIME to `unix_ns` nanoseconds since 1970.
 pub fn set_clock(unix_ns: u64) -> anyhow::Result<()> {
     let time = TimeSpec::new((unix_ns / 1_000_000_000) as i64, (unix_ns % 1_000_000_000) as i64);
@@ -62,7 +70,20 @@ fn decode_hex(text: &str) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode_hex;
+    use super::{decode_hex, on_arrival};
+    use std::time::Duration;
+
+    #[test]
+    fn the_clock_is_put_forward_by_half_the_way() {
+        let ms = Duration::from_millis;
+        assert_eq!(on_arrival(1_000_000_000, ms(30), ms(10)), 1_010_000_000);
+        assert_eq!(
+            on_arrival(1_000_000_000, ms(5), ms(10)),
+            1_000_000_000,
+            "a host that misjudges is no reason"
+        );
+        assert_eq!(on_arrival(u64::MAX, ms(30), ms(10)), u64::MAX);
+    }
 
     #[test]
     fn hexadecimal_is_decoded_and_anything_else_refused() {

@@ -3,10 +3,11 @@
 use crate::console::say;
 use crate::control::{Reporter, read_frame, write_frame};
 use crate::mux::{Mux, Stream, read_kind};
-use crate::ssh;
+use crate::{seed, ssh};
 use mvm_spec::control::{GuestConfig, StreamKind, ToGuest, ToHost};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 
@@ -43,7 +44,7 @@ pub async fn serve(mut mux: Mux, machine: impl Machine, opening: Vec<ToHost>) {
                     break;
                 };
                 // Kind bytes follow at once from a host that is well; one that isn't must not hold up the others.
-                match tokio::time::timeout(std::time::Duration::from_secs(10), read_kind(&mut stream)).await {
+                match tokio::time::timeout(Duration::from_secs(10), read_kind(&mut stream)).await {
                     Ok(Ok(Some(StreamKind::Ssh))) => {
                         tokio::spawn(serve_ssh(stream, server.clone()));
                     }
@@ -93,10 +94,11 @@ impl<M: Machine> Control<M> {
                 }
             }
         });
+        let greeted = Instant::now();
         for message in self.opening.iter().cloned() {
             report.send(message);
         }
-        if let Err(error) = self.converse(&mut reader, &report).await {
+        if let Err(error) = self.converse(&mut reader, &report, greeted).await {
             say(format_args!("fatal: {error:#}"));
             self.machine.wind_down().await;
             report.send(ToHost::Failed { message: format!("{error:#}") });
@@ -111,13 +113,20 @@ impl<M: Machine> Control<M> {
     }
 
     /// Follows the host's orders up to the last.
-    async fn converse(&self, reader: &mut (impl AsyncRead + Unpin), report: &Reporter) -> anyhow::Result<()> {
+    async fn converse(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+        report: &Reporter,
+        greeted: Instant,
+    ) -> anyhow::Result<()> {
         loop {
             let order = read_frame(reader).await.map_err(|error| {
                 anyhow::anyhow!("can't understand the host ({error}); are mvm and its guest of one build?")
             })?;
             match order {
-                Some(ToGuest::Configure(config)) => {
+                Some(ToGuest::Configure(mut config)) => {
+                    let held = Duration::from_nanos(config.held_ns);
+                    config.time_unix_ns = seed::on_arrival(config.time_unix_ns, greeted.elapsed(), held);
                     if self.configured.borrow().is_some() {
                         anyhow::bail!("the host configured the guest twice");
                     }

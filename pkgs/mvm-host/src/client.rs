@@ -92,6 +92,8 @@ pub struct Started {
     pub already: bool,
     /// Where the time went.
     pub timings: Vec<Timing>,
+    /// What the curious may like to know.
+    pub notes: Vec<String>,
     /// Keeps a leased VM alive: when this is dropped, the VM is killed and deleted.
     pub lease: Connection,
 }
@@ -116,14 +118,23 @@ pub async fn status(realm: &Realm) -> Result<Vec<RunningVm>> {
     }
 }
 
+/// How a VM is to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// Only for as long as [`Started::lease`] is kept.
+    pub lease: bool,
+    /// By booting it, even where there is a template.
+    pub cold: bool,
+}
+
 /// Starts the stored VM `name`, and the keeper if need be; `on_event` hears of steps and warnings.
 pub async fn start(
     realm: &Realm,
     name: &VmName,
-    lease: bool,
+    How { lease, cold }: How,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Started> {
-    let request = Request::Start { name: name.clone(), lease };
+    let request = Request::Start { name: name.clone(), lease, cold };
     // A keeper may end between our connecting and its reading; a new one takes over then.
     for _ in 0..10 {
         let mut connection = match Connection::open(realm).await? {
@@ -139,8 +150,8 @@ pub async fn start(
             on_event(event);
         };
         match connection.request(&request, &mut on_event).await? {
-            Some(Event::Started { already, timings }) => {
-                return Ok(Started { already, timings, lease: connection });
+            Some(Event::Started { already, timings, notes }) => {
+                return Ok(Started { already, timings, notes, lease: connection });
             }
             Some(other) => return Err(unexpected(&other)),
             // It had begun: no farewell, but a crash, which another would only repeat.

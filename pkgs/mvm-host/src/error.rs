@@ -27,6 +27,9 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A file of the cache is not what was written.
+    #[error("{} is damaged: its checksum is wrong", .0.display())]
+    Damaged(PathBuf),
     /// A stored spec is damaged or newer.
     #[error("the spec of VM `{name}` ({}) can't be used: {source}", path.display())]
     Spec {

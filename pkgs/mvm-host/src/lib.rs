@@ -14,12 +14,14 @@ pub mod fileserver;
 pub mod internal;
 pub mod keeper;
 pub mod keys;
+pub mod memory_use;
 pub mod net;
 pub mod overlay;
 pub mod ports;
 pub mod realm;
 pub mod sandbox;
 pub mod store;
+pub mod template;
 pub mod vmm;
 pub mod vmm_process;
 

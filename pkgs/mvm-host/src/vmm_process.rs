@@ -7,6 +7,7 @@ use crate::sandbox::{limits::Limits, privileges};
 use crate::{Error, Result};
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,10 @@ use std::path::{Path, PathBuf};
 pub const KERNEL: &str = "/boot/kernel";
 /// Where the VMM finds the initramfs.
 pub const INITRAMFS: &str = "/boot/initramfs";
+/// Where the VMM finds the file system with the guest's memory, if that is a file.
+const MEMORY_DIR: &str = "/memory";
+/// The file in it, by its name there and in the view.
+pub const MEMORY: (&str, &str) = ("guest", "/memory/guest");
 /// Bytes of files of its own that the view may hold.
 const VIEW_SIZE: u64 = 1 << 20;
 
@@ -25,10 +30,10 @@ pub struct VmmConfig {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// The kernel image, put at [`KERNEL`].
-    pub kernel: PathBuf,
-    /// The initramfs, put at [`INITRAMFS`].
-    pub initramfs: PathBuf,
+    /// What the guest boots; none for a guest that is restored.
+    pub boot: Option<BootFiles>,
+    /// Descriptor of a mount with the guest's memory, as [`Detached::into_fd`] gives it; none for memory of the VMM's own.
+    pub memory: Option<RawFd>,
     /// Whether it may use `/dev/kvm`.
     pub kvm: bool,
     /// Host user and group that it becomes.
@@ -37,6 +42,16 @@ pub struct VmmConfig {
     pub gid: u32,
     /// The guest's memory, in MiB.
     pub mem_mib: u64,
+}
+
+/// What a guest boots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BootFiles {
+    /// The kernel image, put at [`KERNEL`].
+    pub kernel: PathBuf,
+    /// The initramfs, put at [`INITRAMFS`].
+    pub initramfs: PathBuf,
 }
 
 /// The process.
@@ -55,8 +70,10 @@ fn build_view(config: &VmmConfig) -> Result<View> {
     let software = Software::of_host(Path::new("/"));
     let trees = software.pick_up()?;
     let mut files = Vec::new();
-    for (source, place) in [(config.kernel.as_path(), KERNEL), (config.initramfs.as_path(), INITRAMFS)] {
-        files.push((place.to_owned(), Detached::tree(source, Access::Read)?));
+    if let Some(BootFiles { kernel, initramfs }) = &config.boot {
+        for (source, place) in [(kernel.as_path(), KERNEL), (initramfs.as_path(), INITRAMFS)] {
+            files.push((place.to_owned(), Detached::tree(source, Access::Read)?));
+        }
     }
     for optional in ["/etc/ld.so.cache"] {
         if Path::new(optional).is_file() {
@@ -85,6 +102,11 @@ fn build_view(config: &VmmConfig) -> Result<View> {
     }
     if let (Some(program), Some(place)) = (program, config.program.to_str()) {
         view.mount_file(place, program)?;
+    }
+    if let Some(memory) = config.memory {
+        #[expect(unsafe_code, reason = "the descriptor was passed to this process for this alone")]
+        let memory = unsafe { OwnedFd::from_raw_fd(memory) };
+        view.mount_dir(MEMORY_DIR, Detached::from_fd(memory))?;
     }
     view.dir("/var/tmp")?;
     view.dir("/tmp")?;

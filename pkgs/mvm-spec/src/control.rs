@@ -19,6 +19,11 @@ pub const PORT_NAME: &str = "org.microvm-dev.mux";
 pub const PROTOCOL: u32 = 1;
 /// Longest frame on a control stream, in bytes.
 pub const FRAME_MAX: u32 = 4 * 1024 * 1024;
+/// Word of the kernel command line that asks for a template: a guest that, when all is ready for its host, says
+/// [`WAITING`] and waits, to be saved and restored any number of times.
+pub const TEMPLATE_WORD: &str = "mvm.template";
+/// What a template sends on the port before anything else.
+pub const WAITING: &[u8] = b"mvm-guest waits\n";
 /// virtiofs tag of the guest's read-only root tree: the host's software.
 pub const SOFTWARE_TAG: &str = "mvm-software";
 /// virtiofs tag of the project.
@@ -111,6 +116,11 @@ pub struct GuestConfig {
     pub machine_id: String,
     /// The host's clock (CLOCK_REALTIME) when this was sent, in nanoseconds since 1970.
     pub time_unix_ns: u64,
+    /// How long the host had had the guest's [`ToHost::Hello`] when this was sent, in nanoseconds: what the guest waited
+    /// beyond that was the way there and back.
+    pub held_ns: u64,
+    /// Devices were added to the machine since its kernel looked for them: it is to look again.
+    pub plugged: bool,
     /// Fresh randomness of the host, in hexadecimal; credited before any key or id is made.
     pub entropy: String,
     /// Tags of virtiofs devices.

@@ -91,6 +91,7 @@ enum Verb {
     Cp(verbs::cp::Args),
     Delete(verbs::delete::Args),
     SshConfig(verbs::ssh_config::Args),
+    Cache(verbs::cache::Args),
     Doctor(verbs::doctor::Args),
     Completions(verbs::completions::Args),
     #[command(hide = true)]
@@ -123,6 +124,7 @@ impl Cli {
             Verb::Cp(args) => args.run(&context()?),
             Verb::Delete(args) => args.run(&context()?),
             Verb::SshConfig(args) => args.run(&context()?),
+            Verb::Cache(args) => args.run(&context()?),
             Verb::Doctor(args) => args.run(&context()?),
             Verb::Completions(args) => args.run(),
             Verb::SshProxy(args) => args.run(&context()?),

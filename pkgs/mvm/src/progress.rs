@@ -101,6 +101,13 @@ impl Progress {
         }
     }
 
+    /// Something for the curious, with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.verbose > 0 {
+            self.line(&format!("mvm: {}", crate::output::printable(text)));
+        }
+    }
+
     /// Where the time went, with `-v`.
     pub fn timings(&self, timings: &[Timing]) {
         for Timing { step, took_us } in timings {

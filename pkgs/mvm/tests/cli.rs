@@ -86,6 +86,7 @@ fn help_of_every_verb() {
         "cp",
         "delete",
         "ssh-config",
+        "cache",
         "doctor",
         "completions",
         "ssh-proxy",

@@ -120,6 +120,8 @@ impl Guest {
             hostname: "guest".to_owned(),
             machine_id: "0".repeat(32),
             time_unix_ns: 0,
+            held_ns: 0,
+            plugged: false,
             entropy: String::new(),
             shares: Shares { software: String::new(), project: None },
             file_quota: 0,

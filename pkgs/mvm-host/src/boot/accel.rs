@@ -7,7 +7,7 @@ use super::kernel::Kernel;
 use super::memo::{self, Fingerprint};
 use crate::realm::Accel;
 use crate::vmm::qemu::Qemu;
-use crate::vmm::{Machine, Platform, Vmm};
+use crate::vmm::{Machine, Origin, Platform, Vmm};
 use crate::{Error, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -161,6 +161,7 @@ fn probe(kernel: &Kernel, initramfs: &Path, qemu: &Qemu, limit: Duration) -> Res
         mem_mib: 256,
         accelerator: Accelerator::Kvm,
         platform: Platform::Microvm,
+        origin: Origin::Boot,
         kernel: kernel.image.clone(),
         initramfs: initramfs.to_owned(),
         tsc_khz: None,

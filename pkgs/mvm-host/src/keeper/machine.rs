@@ -1,56 +1,30 @@
-//! From a stored VM to running processes: what is prepared once, and one attempt to launch.
+//! From a stored VM to running processes: one attempt to launch.
 
 use super::child::{Child, Launch};
-use super::console;
 use super::mux::{GuestStream, Mux};
+use super::prepare::Prepared;
+use super::restore::Restoring;
 use super::server::Keeper;
-use crate::boot::accel::Accelerator;
-use crate::boot::{accel, initramfs, kernel, tsc, vmlinux};
+use super::vmm::{FdTable, Owner, VmmLaunch, json};
 use crate::client::{read_frame, write_frame};
 use crate::fileserver::{self, FsConfig, ProjectShare};
-use crate::realm::Realm;
 use crate::sandbox::scope;
 use crate::store::{StoredVm, VmPaths};
-use crate::vmm::qemu::Qemu;
-use crate::vmm::{Machine, Platform, Share, Tap, Vmm};
-use crate::vmm_process::{INITRAMFS, KERNEL, VmmConfig};
+use crate::template::Template;
+use crate::vmm::{Machine, Origin, Platform, Share, Tap};
+use crate::vmm_process::{INITRAMFS, KERNEL, MEMORY};
 use crate::{Error, Result};
 use mvm_spec::control::{
     GuestConfig, GuestNetwork, GuestSsh, PROJECT_TAG, SOFTWARE_TAG, Shares, StreamKind, ToGuest, ToHost,
 };
-use mvm_spec::latest::Guest;
-use nix::unistd::{Gid, Uid};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// How long a guest may take from its launch to readiness.
-const BOOT_DEADLINE_KVM: Duration = Duration::from_secs(20);
-/// The same under emulation, on a host that may be busy with other guests.
-const BOOT_DEADLINE_TCG: Duration = Duration::from_secs(60);
-/// Descriptors of children begin here, above the standard ones.
-const FIRST_FD: i32 = 10;
-
-/// What every attempt to start the VM uses.
-pub struct Prepared {
-    qemu: Arc<Qemu>,
-    /// The kernel's own image: boots everywhere.
-    kernel: PathBuf,
-    /// The image that boots quickest on the microvm platform.
-    quick_kernel: PathBuf,
-    initramfs: PathBuf,
-    /// How the guest is run.
-    pub accelerator: Accelerator,
-    tsc_khz: Option<u64>,
-    /// How long the guest may take to come up.
-    pub boot_deadline: Duration,
-}
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The processes of a VM, and the channel to its guest.
 pub struct Attempt {
@@ -62,6 +36,21 @@ pub struct Attempt {
     pub mux: Mux,
     /// The control stream.
     pub control: Control,
+    /// The machine.
+    pub machine: Machine,
+    /// What is left to do before a restored machine runs.
+    pub restoring: Option<Restoring>,
+    /// The tap of a restored machine, until it has it.
+    pub tap: Option<OwnedFd>,
+}
+
+/// How a VM is started.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// Its kernel boots, on this board.
+    Cold(Platform),
+    /// From this template.
+    Warm(Box<Template>),
 }
 
 /// The control stream: frames are received by a task of their own, so that waiting for one can be given up without
@@ -69,7 +58,7 @@ pub struct Attempt {
 pub struct Control {
     /// For messages to the guest.
     pub writer: tokio::io::WriteHalf<GuestStream>,
-    messages: tokio::sync::mpsc::Receiver<std::io::Result<ToHost>>,
+    messages: tokio::sync::mpsc::Receiver<std::io::Result<(Instant, ToHost)>>,
 }
 
 impl Control {
@@ -79,6 +68,7 @@ impl Control {
         tokio::task::spawn_local(async move {
             while let Some(message) = read_frame(&mut reader).await.transpose() {
                 let failed = message.is_err();
+                let message = message.map(|message| (Instant::now(), message));
                 if send.send(message).await.is_err() || failed {
                     break;
                 }
@@ -87,53 +77,18 @@ impl Control {
         Self { writer, messages }
     }
 
-    /// The guest's next message; `None` when the channel is closed.
-    pub async fn next(&mut self) -> std::io::Result<Option<ToHost>> {
+    /// The guest's next message, and when it came; `None` when the channel is closed.
+    pub async fn next(&mut self) -> std::io::Result<Option<(Instant, ToHost)>> {
         self.messages.recv().await.transpose()
     }
 }
 
-/// Finds what a start needs. The work is the file system's, so it has a thread.
-pub async fn prepare(realm: Realm, guest: Guest) -> Result<Prepared> {
-    let work = move || {
-        let calibration = tsc::Calibration::start();
-        let Guest::Embedded { kernel: explicit } = &guest else {
-            return Err(Error::Failed(
-                "a declared NixOS guest is run by systemd: `systemctl start microvm@NAME` starts it"
-                    .to_owned(),
-            ));
-        };
-        let explicit = explicit.as_deref().or(realm.config.kernel.as_deref());
-        let qemu = Qemu::find_cached(&realm.cache_dir)?;
-        let kernel = kernel::find(explicit, &realm.cache_dir)?;
-        let init = initramfs::find_guest()?;
-        let initramfs = initramfs::ensure(&realm.cache_dir, &kernel, &init)?;
-        let detected = accel::detect(realm.config.accel, &realm.cache_dir, &kernel, &initramfs, &qemu)?;
-        Ok(Prepared {
-            quick_kernel: vmlinux::boot_image(&realm.cache_dir, &kernel, detected.accelerator, &qemu)?,
-            kernel: kernel.image,
-            initramfs,
-            boot_deadline: match detected.accelerator {
-                Accelerator::Kvm => BOOT_DEADLINE_KVM,
-                Accelerator::Tcg => BOOT_DEADLINE_TCG,
-            },
-            accelerator: detected.accelerator,
-            qemu: Arc::new(qemu),
-            // Last: the longer it is since the start, the less this has to wait.
-            tsc_khz: calibration.khz(),
-        })
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Failed(format!("the preparation of a start broke off: {error}")))?
-}
-
-/// Starts the file server and the VMM, and sends the guest who it is.
+/// Starts the file server and the VMM, and opens the control stream to the guest.
 pub async fn launch(
     keeper: &Keeper,
     stored: &StoredVm,
     prepared: &Prepared,
-    platform: Platform,
+    start: &Start,
 ) -> Result<Attempt> {
     let spec = &stored.spec;
     let paths = keeper.store.paths(&spec.name);
@@ -147,6 +102,11 @@ pub async fn launch(
     let second_log = || log.try_clone().map_err(Error::io("share", paths.vmm_log()));
     let owner = Owner::of(stored)?;
     let mem_mib = spec.resources.mem_mib;
+    // First: the copy goes on beside all else.
+    let mut restoring = match start {
+        Start::Warm(template) => Some(Restoring::begin(template, mem_mib, &owner)?),
+        Start::Cold(_) => None,
+    };
 
     // The file server, with a listening socket a share; its other end is connected already, so that neither side
     // waits for the other and no path has to be seen by both.
@@ -184,14 +144,14 @@ pub async fn launch(
         stdout: Stdio::null(),
         stderr: second_log()?,
     })?;
-
-    let tap = match &spec.network {
-        None => None,
-        Some(network) => {
-            let fd = keeper.network.attach(&spec.name, network).await?;
-            Some(Tap { fd: vmm_fds.add(fd), mac: network.mac })
-        }
+    let attach = async || match &spec.network {
+        None => Ok(None),
+        Some(network) => keeper.network.attach(&spec.name, network).await.map(Some),
     };
+
+    // A restored machine gets its interface later: what it needs of the host is made while the VMM starts.
+    let tap_fd = if restoring.is_none() { attach().await?.map(|tap| vmm_fds.add(tap)) } else { None };
+    let tap = spec.network.as_ref().map(|network| Tap { fd: tap_fd, mac: network.mac });
     let home = home_disk(stored, &paths)?.map(|file| vmm_fds.add(file));
     let (port, port_of_vmm) = UnixStream::pair().map_err(Error::system("make a socket pair"))?;
     let machine = Machine {
@@ -199,7 +159,14 @@ pub async fn launch(
         vcpu: spec.resources.vcpu,
         mem_mib,
         accelerator: prepared.accelerator,
-        platform,
+        platform: match start {
+            Start::Cold(platform) => *platform,
+            Start::Warm(_) => Platform::Microvm,
+        },
+        origin: match &restoring {
+            None => Origin::Boot,
+            Some(_) => Origin::Restore { memory: MEMORY.1.into() },
+        },
         kernel: KERNEL.into(),
         initramfs: INITRAMFS.into(),
         tsc_khz: prepared.tsc_khz,
@@ -208,39 +175,19 @@ pub async fn launch(
         tap,
         home,
         mux: vmm_fds.add(port_of_vmm),
-        qmp: None,
+        qmp: restoring.as_mut().and_then(Restoring::take_channel).map(|channel| vmm_fds.add(channel)),
     };
-    let launch = prepared.qemu.launch(&machine)?;
-    let text = |text: &std::ffi::OsStr| {
-        text.to_str()
-            .map(str::to_owned)
-            .ok_or_else(|| Error::Failed(format!("{} is not UTF-8", text.display())))
-    };
-    let config = VmmConfig {
-        program: launch.program,
-        args: launch.args.iter().map(|argument| text(argument)).collect::<Result<_>>()?,
-        kernel: match platform {
-            Platform::Microvm => prepared.quick_kernel.clone(),
-            Platform::Q35 => prepared.kernel.clone(),
-        },
-        initramfs: prepared.initramfs.clone(),
-        kvm: prepared.accelerator == Accelerator::Kvm,
-        uid: owner.uid.as_raw(),
-        gid: owner.gid.as_raw(),
-        mem_mib,
-    };
-    let config = json(&config)?;
-    let (console_out, console_in) = std::io::pipe().map_err(Error::system("make a pipe"))?;
-    let console_out = tokio::net::unix::pipe::Receiver::from_owned_fd(console_out.into())
-        .map_err(Error::system("read the console"))?;
-    tokio::task::spawn_local(console::copy(console_out, paths.console_log()));
-    let vmm = Child::spawn(Launch {
-        what: "VMM",
-        arguments: ["vmm", &config],
-        fds: vmm_fds.0,
-        stdout: Stdio::from(OwnedFd::from(console_in)),
-        stderr: second_log()?,
-    })?;
+    let vmm = VmmLaunch {
+        prepared,
+        machine: &machine,
+        owner: &owner,
+        fds: vmm_fds,
+        memory: restoring.as_mut().and_then(Restoring::take_mount),
+        console: paths.console_log(),
+        log: second_log()?,
+    }
+    .spawn()?;
+    let tap = if restoring.is_some() { attach().await? } else { None };
 
     if let Some(manager) = scope::Manager::of(keeper.realm.kind) {
         let unit = scope::Unit::of_vm(&spec.name, &spec.resources);
@@ -257,12 +204,26 @@ pub async fn launch(
     let mux = Mux::start(
         tokio::net::UnixStream::from_std(port).map_err(Error::system("prepare the guest's port"))?,
     );
-    let mut control = Control::new(mux.open(StreamKind::Control).await?);
-    let config = guest_config(keeper, stored, &paths)?;
-    write_frame(&mut control.writer, &ToGuest::Configure(Box::new(config)))
+    let control = Control::new(mux.open(StreamKind::Control).await?);
+    Ok(Attempt { vmm, files, mux, control, machine, restoring, tap })
+}
+
+/// Tells the guest, whose `Hello` came at `heard`, who it is.
+pub async fn configure(
+    keeper: &Keeper,
+    stored: &StoredVm,
+    attempt: &mut Attempt,
+    heard: Instant,
+) -> Result<()> {
+    let paths = keeper.store.paths(&stored.spec.name);
+    let mut config = guest_config(keeper, stored, &paths)?;
+    config.plugged = attempt.machine.origin != Origin::Boot;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    config.time_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    config.held_ns = u64::try_from(heard.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    write_frame(&mut attempt.control.writer, &ToGuest::Configure(Box::new(config)))
         .await
-        .map_err(Error::system("send the guest its configuration"))?;
-    Ok(Attempt { vmm, files, mux, control })
+        .map_err(Error::system("send the guest its configuration"))
 }
 
 /// Who the guest is.
@@ -273,11 +234,13 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut entropy))
         .map_err(Error::io("read", "/dev/urandom"))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(GuestConfig {
         hostname: spec.name.to_string(),
         machine_id: stored.state.machine_id.clone(),
-        time_unix_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        // These three are known when it is sent.
+        time_unix_ns: 0,
+        held_ns: 0,
+        plugged: false,
         entropy: hex::encode(entropy),
         shares: Shares {
             software: SOFTWARE_TAG.to_owned(),
@@ -300,28 +263,6 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
         },
         environment: spec.environment.clone(),
     })
-}
-
-/// Host ids of a VM's processes: the project owner's, as far as this realm has them.
-struct Owner {
-    uid: Uid,
-    gid: Gid,
-}
-
-impl Owner {
-    fn of(stored: &StoredVm) -> Result<Self> {
-        if !Uid::effective().is_root() {
-            return Ok(Self { uid: Uid::effective(), gid: Gid::effective() });
-        }
-        let Some(mvm_spec::latest::Project { path }) = &stored.spec.project else {
-            return Ok(Self {
-                uid: Uid::from_raw(stored.spec.user.uid),
-                gid: Gid::from_raw(stored.spec.user.gid),
-            });
-        };
-        let project = std::fs::metadata(path).map_err(Error::io("examine the project", path))?;
-        Ok(Self { uid: Uid::from_raw(project.uid()), gid: Gid::from_raw(project.gid()) })
-    }
 }
 
 fn check_project(path: &Path) -> Result<()> {
@@ -367,21 +308,4 @@ fn connected_pair(dir: &Path) -> Result<(UnixListener, UnixStream)> {
     let listener = UnixListener::bind(&path).map_err(Error::io("listen at", &path))?;
     let stream = UnixStream::connect(&path).map_err(Error::io("connect to", &path))?;
     Ok((listener, stream))
-}
-
-/// Descriptors for a child, numbered as they come.
-#[derive(Default)]
-struct FdTable(Vec<(i32, OwnedFd)>);
-
-impl FdTable {
-    fn add(&mut self, fd: impl Into<OwnedFd>) -> i32 {
-        let number = FIRST_FD + i32::try_from(self.0.len()).unwrap_or(0);
-        self.0.push((number, fd.into()));
-        number
-    }
-}
-
-fn json(config: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(config)
-        .map_err(|error| Error::Failed(format!("can't write a configuration: {error}")))
 }

@@ -20,12 +20,16 @@ mod names;
 mod namespaces;
 mod network;
 mod ports;
+mod prepare;
 pub mod protocol;
+mod restore;
 mod retry;
 mod server;
 mod trouble;
 pub mod units;
 mod vm;
+mod vmm;
+mod warm;
 
 use crate::realm::{Realm, RealmKind};
 use crate::sandbox::{limits::FILES_MAX, privileges};

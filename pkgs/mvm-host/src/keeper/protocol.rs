@@ -23,6 +23,9 @@ pub enum Request {
         name: VmName,
         /// Keep the VM only as long as this connection: when it closes, the VM is killed and deleted.
         lease: bool,
+        /// Boot it, instead of making it from a template.
+        #[serde(default)]
+        cold: bool,
     },
     /// Stop a VM. Steps, then [`Event::Stopped`]; "not running" is success.
     #[serde(rename_all = "camelCase")]
@@ -92,6 +95,9 @@ pub enum Event {
         already: bool,
         /// Where the time went, in order.
         timings: Vec<Timing>,
+        /// What the curious may like to know: why it was booted, and not made from a template.
+        #[serde(default)]
+        notes: Vec<String>,
     },
     /// The VM does not run.
     #[serde(rename_all = "camelCase")]
@@ -160,6 +166,8 @@ pub struct RunningVm {
     pub fs_pid: Option<i32>,
     /// The acceleration in use: `kvm` or `tcg`.
     pub accel: String,
+    /// Whether it was made from a template.
+    pub warm: bool,
 }
 
 /// How far a running VM is.

@@ -32,6 +32,15 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Age at which a VM of one command that nobody holds is a leftover of a crash.
 const STALE_EPHEMERAL: Duration = Duration::from_secs(300);
 
+/// How a client wants a VM to be started.
+#[derive(Clone, Copy)]
+struct How {
+    /// For as long as the client is connected.
+    lease: bool,
+    /// By booting it.
+    cold: bool,
+}
+
 /// What all tasks of the keeper share.
 pub struct Keeper {
     /// The realm.
@@ -42,6 +51,8 @@ pub struct Keeper {
     pub network: Network,
     /// The proxy of its port forwards.
     pub ports: Rc<Ports>,
+    /// Held while a template is made.
+    pub templates: tokio::sync::Mutex<()>,
     vms: RefCell<BTreeMap<VmName, Handle>>,
     clients: Cell<usize>,
     /// A VM or client has gone.
@@ -78,6 +89,7 @@ async fn serve(realm: Realm, host_pid: i32) -> Result<()> {
         store,
         network,
         ports,
+        templates: tokio::sync::Mutex::default(),
         vms: RefCell::default(),
         clients: Cell::new(0),
         changed: Notify::new(),
@@ -148,7 +160,10 @@ impl Keeper {
         match request {
             None => Ok(()),
             Some(Request::Status) => write_frame(&mut stream, &self.status()).await,
-            Some(Request::Start { name, lease }) => self.start(stream, &name, lease).await,
+            Some(Request::Start { name, lease, cold }) => {
+                let how = How { lease, cold };
+                self.start(stream, &name, how).await
+            }
             Some(Request::Stop { name, force, timeout_ms }) => {
                 let step = Event::Step { text: format!("stopping {name}") };
                 write_frame(&mut stream, &step).await?;
@@ -180,12 +195,12 @@ impl Keeper {
     }
 
     /// The VM's task, started if there is none; and whether there was one.
-    fn find_or_start(self: &Rc<Self>, name: &VmName) -> Result<(Handle, bool)> {
+    fn find_or_start(self: &Rc<Self>, name: &VmName, cold: bool) -> Result<(Handle, bool)> {
         if let Some(handle) = self.handle(name) {
             return Ok((handle, true));
         }
         let stored = self.store.get(name)?;
-        let (handle, task) = vm::prepare(self.clone(), stored);
+        let (handle, task) = vm::prepare(self.clone(), stored, cold);
         self.vms.borrow_mut().insert(name.clone(), handle.clone());
         let (keeper, name) = (self.clone(), name.clone());
         tokio::task::spawn_local(async move {
@@ -200,10 +215,10 @@ impl Keeper {
         self: Rc<Self>,
         mut stream: UnixStream,
         name: &VmName,
-        lease: bool,
+        How { lease, cold }: How,
     ) -> std::io::Result<()> {
         let (handle, already) = loop {
-            match self.find_or_start(name) {
+            match self.find_or_start(name, cold) {
                 // One that is ending is waited for, and started again.
                 Ok((handle, true)) if handle.is_ending() => handle.ended().await,
                 Ok(found) => break found,
@@ -214,11 +229,11 @@ impl Keeper {
             let mut progress = handle.progress();
             let event = match progress.borrow_and_update().clone() {
                 Progress::Starting { step } => Event::Step { text: step },
-                Progress::Running { timings, warnings } => {
+                Progress::Running { timings, warnings, notes } => {
                     for text in warnings {
                         write_frame(&mut stream, &Event::Warning { text }).await?;
                     }
-                    break Event::Started { already, timings };
+                    break Event::Started { already, timings, notes };
                 }
                 Progress::Stopping => Event::Step { text: format!("{name} is stopping") },
                 Progress::Ended(End::Failed { message, console }) => {

@@ -1,14 +1,16 @@
 //! The life of one VM: a task that starts its processes, configures the guest, waits, and takes everything down.
 
 use super::child::Child;
-use super::machine::{self, Attempt, Prepared};
+use super::machine::{self, Attempt, Start};
 use super::mux::GuestStream;
+use super::prepare::{self, Prepared};
 use super::protocol::{Phase, RunningVm, Timing};
 use super::server::Keeper;
+use super::warm::{self, Source};
 use crate::boot::accel::Accelerator;
 use crate::client::write_frame;
 use crate::store::StoredVm;
-use crate::vmm::Platform;
+use crate::vmm::{Origin, Platform};
 use crate::{Error, Result, fault};
 use mvm_spec::control::{StreamKind, ToGuest, ToHost};
 use mvm_spec::{VmName, VmSpec};
@@ -31,6 +33,8 @@ pub enum Progress {
         timings: Vec<Timing>,
         /// What the user should know.
         warnings: Vec<String>,
+        /// What the curious may like to know.
+        notes: Vec<String>,
     },
     /// On its way out.
     Stopping,
@@ -76,6 +80,7 @@ struct Facts {
     vmm_pid: Option<i32>,
     fs_pid: Option<i32>,
     accel: String,
+    warm: bool,
 }
 
 impl Handle {
@@ -93,6 +98,7 @@ impl Handle {
             vmm_pid: facts.vmm_pid,
             fs_pid: facts.fs_pid,
             accel: facts.accel.clone(),
+            warm: facts.warm,
         }
     }
 
@@ -132,25 +138,30 @@ impl Handle {
     }
 }
 
-/// The task of a stored VM, which does nothing until it is polled, and the handle to it.
-pub fn prepare(keeper: Rc<Keeper>, stored: StoredVm) -> (Handle, impl Future<Output = ()>) {
+/// The task of a stored VM, which does nothing until it is polled, and the handle to it; `cold` makes it boot even where
+/// there is a template.
+pub fn prepare(keeper: Rc<Keeper>, stored: StoredVm, cold: bool) -> (Handle, impl Future<Output = ()>) {
     let step = format!("preparing {}", stored.spec.name);
     let (report, progress) = watch::channel(Progress::Starting { step });
     let (commands, inbox) = mpsc::channel(16);
     let facts = Rc::new(RefCell::new(Facts { started_at: unix_now(), ..Facts::default() }));
     let handle = Handle { name: stored.spec.name.clone(), progress, commands, facts: facts.clone() };
-    let life = Life { keeper, stored, report, inbox, facts, timings: Vec::new(), warnings: Vec::new() };
+    let told = (Vec::new(), Vec::new(), Vec::new());
+    let (timings, warnings, notes) = told;
+    let life = Life { keeper, stored, cold, report, inbox, facts, timings, warnings, notes };
     (handle, life.live())
 }
 
 struct Life {
     keeper: Rc<Keeper>,
     stored: StoredVm,
+    cold: bool,
     report: watch::Sender<Progress>,
     inbox: mpsc::Receiver<Command>,
     facts: Rc<RefCell<Facts>>,
     timings: Vec<Timing>,
     warnings: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// Why a start came to nothing.
@@ -159,6 +170,8 @@ enum StartError {
     Stopped,
     /// The guest did not come up: another platform may do better.
     Guest(String),
+    /// The template is damaged: another can be made.
+    Template(String),
     /// Trying again makes no difference.
     Final(Error),
 }
@@ -174,7 +187,7 @@ impl Life {
         let end = match self.start().await {
             Ok(running) => self.run(running).await,
             Err(StartError::Stopped) => End::Stopped { killed: true },
-            Err(StartError::Guest(message)) => {
+            Err(StartError::Guest(message) | StartError::Template(message)) => {
                 let console = super::console::tail(&self.keeper.store.paths(self.name()).console_log());
                 End::Failed { message, console }
             }
@@ -209,29 +222,76 @@ impl Life {
         let begun = Instant::now();
         let paths = self.keeper.store.paths(self.name());
         super::console::rotate(&paths.console_log());
-        let work = machine::prepare(self.keeper.realm.clone(), self.stored.spec.guest.clone());
+        let work = prepare::prepare(self.keeper.realm.clone(), self.stored.spec.guest.clone());
         let prepared = self.or_stop(work).await??;
         self.timed("find kernel, initramfs and accelerator", begun.elapsed());
         self.facts.borrow_mut().accel = match prepared.accelerator {
             Accelerator::Kvm => "kvm".to_owned(),
             Accelerator::Tcg => "tcg".to_owned(),
         };
-        match self.attempt(&prepared, Platform::Microvm).await {
+        if let Some(attempt) = self.start_warm(&prepared).await? {
+            return Ok(attempt);
+        }
+        match self.attempt(&prepared, &Start::Cold(Platform::Microvm)).await {
             Err(StartError::Guest(message)) => {
                 // The one fault seen in practice is a lost timer interrupt of the microvm platform under emulation on
                 // a busy host; q35 has other timers.
                 self.warnings.push(format!("{message}; trying the q35 platform"));
-                self.attempt(&prepared, Platform::Q35).await
+                self.attempt(&prepared, &Start::Cold(Platform::Q35)).await
             }
             result => result,
         }
     }
 
+    /// Starts from a template; `None` if that can't be, which is then noted, and a boot is what is left.
+    async fn start_warm(&mut self, prepared: &Prepared) -> Result<Option<Attempt>, StartError> {
+        if self.cold {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let (keeper, stored) = (self.keeper.clone(), self.stored.clone());
+        let (report, name) = (self.report.clone(), self.name().clone());
+        let on_making = move || {
+            let step = format!("preparing a template, once, for {name} and all like it");
+            report.send_replace(Progress::Starting { step });
+        };
+        let Source { key, template } =
+            self.or_stop(warm::source(&keeper, &stored, prepared, on_making)).await?;
+        self.timed("find the template", begun.elapsed());
+        let problem = match template {
+            Err(reason) => reason,
+            Ok(template) => match self.attempt(prepared, &Start::Warm(template)).await {
+                Ok(attempt) => {
+                    self.facts.borrow_mut().warm = true;
+                    return Ok(Some(attempt));
+                }
+                Err(StartError::Stopped) => return Err(StartError::Stopped),
+                // Not the template's fault, or a boot would meet it as well and say so.
+                Err(StartError::Final(error)) => error.to_string(),
+                Err(StartError::Template(message)) => {
+                    if let Some(key) = key {
+                        crate::template::discard(&keeper.realm.cache_dir, &key);
+                    }
+                    message
+                }
+                Err(StartError::Guest(message)) => {
+                    if let Some(key) = key {
+                        crate::template::note_failure(&keeper.realm.cache_dir, &key, &message);
+                    }
+                    message
+                }
+            },
+        };
+        tracing::info!("{} boots: {problem}", self.name());
+        self.notes.push(format!("{} was booted, not made from a template: {problem}", self.name()));
+        Ok(None)
+    }
+
     /// Starts the processes and configures the guest, up to a guest that serves SSH.
-    async fn attempt(&mut self, prepared: &Prepared, platform: Platform) -> Result<Attempt, StartError> {
+    async fn attempt(&mut self, prepared: &Prepared, start: &Start) -> Result<Attempt, StartError> {
         self.step(format!("starting {}", self.name()));
         let begun = Instant::now();
-        let mut attempt = machine::launch(&self.keeper, &self.stored, prepared, platform).await?;
+        let mut attempt = machine::launch(&self.keeper, &self.stored, prepared, start).await?;
         fault::point("start-launched");
         {
             let mut facts = self.facts.borrow_mut();
@@ -239,11 +299,19 @@ impl Life {
             facts.fs_pid = attempt.files.host_pid;
         }
         self.timed("start file server and VMM", begun.elapsed());
-        self.step(format!("booting {}", self.name()));
-        let deadline = tokio::time::Instant::now() + prepared.boot_deadline;
+        let (step, limit) = match start {
+            Start::Cold(_) => ("booting", prepared.boot_deadline),
+            Start::Warm(_) => ("waking", prepared.restore_deadline),
+        };
+        self.step(format!("{step} {}", self.name()));
+        let deadline = tokio::time::Instant::now() + limit;
         let launched = Instant::now();
         let ports = self.open_ports();
-        let (greeted, warnings) = tokio::join!(self.greet(&mut attempt, deadline, launched), ports);
+        let up = async {
+            self.restore(&mut attempt, prepared, deadline).await?;
+            self.greet(&mut attempt, deadline, launched).await
+        };
+        let (greeted, warnings) = tokio::join!(up, ports);
         self.warnings.extend(warnings);
         match greeted {
             Ok(()) => Ok(attempt),
@@ -279,6 +347,36 @@ impl Life {
         }
     }
 
+    /// Makes a machine from its template go on; others go on by themselves.
+    async fn restore(
+        &mut self,
+        attempt: &mut Attempt,
+        prepared: &Prepared,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), StartError> {
+        let Some(restoring) = attempt.restoring.take() else { return Ok(()) };
+        let work = restoring.finish(&*prepared.qemu, &attempt.machine, attempt.tap.take());
+        let problem = match self.or_stop(tokio::time::timeout_at(deadline, work)).await? {
+            Ok(Ok(steps)) => {
+                for (step, took) in steps {
+                    self.timed(&format!("restore: {step}"), took);
+                }
+                return Ok(());
+            }
+            Ok(Err(error @ (Error::Damaged(_) | Error::Io { .. }))) => {
+                return Err(StartError::Template(error.to_string()));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the template was not restored in time".to_owned(),
+        };
+        // A VMM that refuses the template ends, and says why.
+        let ended = tokio::time::timeout(Duration::from_millis(500), attempt.vmm.wait()).await;
+        Err(StartError::Guest(match ended {
+            Ok(ended) => format!("{}; {problem}", self.ended_early(&ended)),
+            Err(_) => problem,
+        }))
+    }
+
     /// Waits for the guest's messages until it is ready.
     async fn greet(
         &mut self,
@@ -286,7 +384,7 @@ impl Life {
         deadline: tokio::time::Instant,
         launched: Instant,
     ) -> Result<(), StartError> {
-        let mut awaited = "start its init";
+        let (mut awaited, greeting) = ("start its init", Instant::now());
         loop {
             let message = tokio::select! {
                 message = attempt.control.next() => message.map_err(|error| {
@@ -304,14 +402,22 @@ impl Life {
                     Some(Command::Ssh { .. }) => continue,
                 },
             };
+            let (heard, message) = message.unzip();
             match message {
                 Some(ToHost::Hello { init_started_us, connected_us, .. }) => {
-                    // The guest's clock starts with its kernel.
-                    let (kernel, connected) =
-                        (Duration::from_micros(init_started_us), Duration::from_micros(connected_us));
-                    self.timed("VMM and firmware", launched.elapsed().saturating_sub(connected));
-                    self.timed("kernel", kernel);
-                    self.timed("guest: modules and port", connected.saturating_sub(kernel));
+                    let heard = heard.unwrap_or_else(Instant::now);
+                    if attempt.machine.origin == Origin::Boot {
+                        // The guest's clock starts with its kernel.
+                        let (kernel, connected) =
+                            (Duration::from_micros(init_started_us), Duration::from_micros(connected_us));
+                        let since = heard.saturating_duration_since(launched);
+                        self.timed("VMM and firmware", since.saturating_sub(connected));
+                        self.timed("kernel", kernel);
+                        self.timed("guest: modules and port", connected.saturating_sub(kernel));
+                    } else {
+                        self.timed("guest: awake, after all this", greeting.elapsed());
+                    }
+                    machine::configure(&self.keeper, &self.stored, attempt, heard).await?;
                     awaited = "configure itself";
                 }
                 Some(ToHost::Step { name, took_us }) => {
@@ -368,12 +474,16 @@ impl Life {
             self.warnings.extend(self.keeper.ports.warnings());
         }
         let timings = std::mem::take(&mut self.timings);
-        self.report.send_replace(Progress::Running { timings, warnings: self.warnings.clone() });
+        self.report.send_replace(Progress::Running {
+            timings,
+            warnings: self.warnings.clone(),
+            notes: std::mem::take(&mut self.notes),
+        });
         let mut farewell = false;
         loop {
             tokio::select! {
                 message = attempt.control.next(), if !farewell => match message {
-                    Ok(Some(ToHost::PoweringOff)) => {
+                    Ok(Some((_, ToHost::PoweringOff))) => {
                         self.report.send_replace(Progress::Stopping);
                         farewell = true;
                     }

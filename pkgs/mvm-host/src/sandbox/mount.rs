@@ -4,12 +4,14 @@
 //! source is found before another mount hides it.
 
 use crate::{Error, Result};
+use nix::unistd::{Gid, Uid};
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -82,6 +84,31 @@ impl Detached {
             ),
             errno => Error::System { action: "mount the project's overlay".to_owned(), source: errno.into() },
         })
+    }
+
+    /// Makes the file `name` of `size` bytes, a hole, for the user `uid` and the group `gid` alone, in a file system that was
+    /// made here.
+    pub fn create(&self, name: &str, size: u64, (uid, gid): (Uid, Gid)) -> Result<File> {
+        let new = || -> std::io::Result<File> {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+            let file = File::from(openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?);
+            file.set_len(size)?;
+            if (uid, gid) != (Uid::effective(), Gid::effective()) {
+                std::os::unix::fs::fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+            }
+            Ok(file)
+        };
+        new().map_err(Error::system(format!("make the file {name} in a tmpfs")))
+    }
+
+    /// The mount as a descriptor, to be handed to another process.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
+    /// A mount that was handed over.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
     }
 
     /// Puts the mount at `place`, which must exist and be of its kind (directory or file).

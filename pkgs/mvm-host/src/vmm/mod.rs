@@ -1,6 +1,7 @@
 //! Virtual machine monitors.
 
 pub mod qemu;
+pub mod qmp;
 
 use crate::Result;
 use crate::boot::accel::Accelerator;
@@ -11,11 +12,13 @@ use std::path::PathBuf;
 
 /// A monitor that runs a guest as one process of its own, in the foreground, until the guest ends.
 ///
-/// An implementor answers three questions:
+/// An implementor answers four questions:
 ///
 /// - *Which monitor is this?* ([`version`](Self::version)) Results of probes are kept by the answer.
 /// - *How is it called for this machine?* ([`launch`](Self::launch)) The answer only depends on the machine, opens
 ///   nothing and changes nothing; the caller sets up descriptors, privileges and the view of the file system.
+/// - *How does it make many machines of one?* ([`plug`](Self::plug)) A machine with [`Origin::Template`] can be saved by
+///   the monitor's own channel; one with [`Origin::Restore`] waits there for what was saved.
 /// - *What does the process need?* Nothing but the files of the machine, `/dev/kvm` if it is to use it, its own program,
 ///   libraries and firmware, and the descriptors that the machine names. It reads no configuration, and opens no
 ///   socket. Standard output is the guest's serial console, standard error is for its own messages; standard input
@@ -32,6 +35,10 @@ pub trait Vmm {
     /// # Errors
     /// The monitor can't run such a machine.
     fn launch(&self, machine: &Machine) -> Result<Launch>;
+
+    /// The commands on its own channel ([`Machine::qmp`]) by which a restored `machine` ([`Origin::Restore`]) gets the
+    /// devices that were not part of its template, in order: name and arguments.
+    fn plug(&self, machine: &Machine) -> Vec<(&'static str, serde_json::Value)>;
 }
 
 /// A machine as its guest sees it.
@@ -49,6 +56,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// The kind of board.
     pub platform: Platform,
+    /// How its life begins.
+    pub origin: Origin,
     /// The kernel's image.
     pub kernel: PathBuf,
     /// The initramfs.
@@ -69,6 +78,24 @@ pub struct Machine {
     pub qmp: Option<RawFd>,
 }
 
+/// How the life of a machine begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its kernel boots.
+    Boot,
+    /// Its kernel boots, and then the machine is saved. Its memory is the file at this path.
+    Template {
+        /// The file.
+        memory: PathBuf,
+    },
+    /// From what was saved of a template. Shares, network interface and home disk are prepared, and plugged in when it
+    /// runs; all else is as in the template.
+    Restore {
+        /// The file that is its memory, with the template's content by the time it runs.
+        memory: PathBuf,
+    },
+}
+
 /// The kind of board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
@@ -87,11 +114,15 @@ pub struct Share {
     pub fd: RawFd,
 }
 
+/// Name of the tap device that a monitor is given on its own channel.
+pub const TAP: &str = "tap";
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
-    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`.
-    pub fd: RawFd,
+    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`. A restored machine has none yet: its monitor is given it
+    /// by the name [`TAP`] before it is plugged in.
+    pub fd: Option<RawFd>,
     /// The guest's address.
     pub mac: MacAddr,
 }

@@ -1,10 +1,11 @@
 //! QEMU.
 
-use super::{Launch, Machine, Platform, Vmm};
+use super::{Launch, Machine, Origin, Platform, TAP, Vmm};
 use crate::boot::accel::Accelerator;
 use crate::boot::memo::{Fingerprint, Made, Request};
 use crate::{Error, Result};
-use mvm_spec::control::{HOME_SERIAL, PORT_NAME};
+use mvm_spec::control::{HOME_SERIAL, PORT_NAME, TEMPLATE_WORD};
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,9 @@ const OLDEST: Version = Version { major: 7, minor: 0 };
 
 /// QEMU's own system call filter: no `fork`, no change of identity, of scheduling or of limits.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The port that devices are plugged into while a machine runs.
+const PLUG: &str = "plug";
 
 /// Memory for translated code, in MiB: most of what an emulated guest takes of the host besides its own memory. With
 /// 24 a start takes a twelfth longer, since translation begins anew more often; with 64 it takes a twentieth less.
@@ -102,6 +106,12 @@ impl Vmm for Qemu {
     fn launch(&self, machine: &Machine) -> Result<Launch> {
         Ok(Launch { program: self.program.clone(), args: arguments(machine) })
     }
+
+    fn plug(&self, machine: &Machine) -> Vec<(&'static str, Value)> {
+        let tap = machine.tap.iter().filter(|tap| tap.fd.is_none());
+        let tap = tap.map(|_| ("netdev_add", json!({"type": "tap", "id": "net", "fd": TAP, "vhost": false})));
+        tap.chain(devices(machine).into_iter().map(|device| ("device_add", device))).collect()
+    }
 }
 
 fn find_program() -> Result<PathBuf> {
@@ -163,17 +173,28 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
     args.add("-display", "none");
     args.add("-sandbox", SANDBOX);
 
-    args.add("-M", board(machine.platform));
+    args.add("-M", board(machine));
     args.add("-accel", accelerator(machine));
     args.add("-cpu", processor(machine.accelerator));
     args.add("-smp", machine.vcpu.to_string());
     args.add("-m", format!("{}M", machine.mem_mib));
     // Shared, so that file servers reach the guest's buffers.
-    args.add("-object", format!("memory-backend-memfd,id=mem,share=on,size={}M", machine.mem_mib));
+    let memory = format!("id=mem,share=on,size={}M", machine.mem_mib);
+    match &machine.origin {
+        Origin::Boot => args.add("-object", format!("memory-backend-memfd,{memory}")),
+        Origin::Template { memory: path } | Origin::Restore { memory: path } => {
+            let path = escape(&path.to_string_lossy());
+            args.add("-object", format!("memory-backend-file,{memory},mem-path={path}"));
+        }
+    }
 
-    args.add("-kernel", &machine.kernel);
-    args.add("-initrd", &machine.initramfs);
-    args.add("-append", command_line(machine));
+    if let Origin::Restore { .. } = machine.origin {
+        args.add("-incoming", "defer");
+    } else {
+        args.add("-kernel", &machine.kernel);
+        args.add("-initrd", &machine.initramfs);
+        args.add("-append", command_line(machine));
+    }
 
     args.add("-chardev", "stdio,id=console,signal=off");
     args.add("-serial", "chardev:console");
@@ -185,27 +206,64 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
     args.device("virtio-serial", "");
     args.add("-chardev", format!("socket,id=mux,fd={}", machine.mux));
     args.add("-device", format!("virtserialport,chardev=mux,name={PORT_NAME}"));
+    let boots = machine.origin == Origin::Boot;
+    if !boots {
+        // Always on: nobody in the guest would switch it on. Without a window for ports, of which this board has none.
+        let port = format!("pcie-root-port,id={PLUG},chassis=1,slot=1,addr=1");
+        args.add("-device", format!("{port},power_controller_present=off,io-reserve=0"));
+    }
     for (n, share) in machine.shares.iter().enumerate() {
         args.add("-chardev", format!("socket,id=fs{n},fd={}", share.fd));
-        args.device("vhost-user-fs", &format!(",chardev=fs{n},tag={}", escape(&share.tag)));
+        if boots {
+            args.device("vhost-user-fs", &format!(",chardev=fs{n},tag={}", escape(&share.tag)));
+        }
     }
     if let Some(tap) = &machine.tap {
-        args.add("-netdev", format!("tap,id=net,fd={},vhost=off", tap.fd));
+        if let Some(fd) = tap.fd {
+            args.add("-netdev", format!("tap,id=net,fd={fd},vhost=off"));
+        }
         // A boot by network is of no use, and its option ROM takes time.
         let rom = if machine.platform == Platform::Q35 { ",romfile=" } else { "" };
-        args.device("virtio-net", &format!(",netdev=net,mac={}{rom}", tap.mac));
+        if boots {
+            args.device("virtio-net", &format!(",netdev=net,mac={}{rom}", tap.mac));
+        }
     }
     if let Some(home) = machine.home {
         args.add("-add-fd", format!("fd={home},set=1"));
         args.add("-blockdev", "driver=file,node-name=home-file,filename=/dev/fdset/1,discard=unmap");
         args.add("-blockdev", "driver=raw,node-name=home,file=home-file,discard=unmap");
-        args.device("virtio-blk", &format!(",drive=home,serial={HOME_SERIAL}"));
+        if boots {
+            args.device("virtio-blk", &format!(",drive=home,serial={HOME_SERIAL}"));
+        }
     }
     if let Some(qmp) = machine.qmp {
         args.add("-chardev", format!("socket,id=qmp,fd={qmp}"));
         args.add("-mon", "chardev=qmp,mode=control");
     }
     args.args
+}
+
+/// The devices of a restored machine that its template has not: functions of one device in one slot, so that the guest
+/// looks for them once. The first function comes last, since it makes all of them appear.
+fn devices(machine: &Machine) -> Vec<Value> {
+    let mut devices = Vec::new();
+    for (n, share) in machine.shares.iter().enumerate() {
+        devices.push(json!({"driver": "vhost-user-fs-pci", "chardev": format!("fs{n}"), "tag": share.tag}));
+    }
+    if let Some(tap) = &machine.tap {
+        let mac = tap.mac.to_string();
+        devices.push(json!({"driver": "virtio-net-pci", "netdev": "net", "mac": mac, "romfile": ""}));
+    }
+    if machine.home.is_some() {
+        devices.push(json!({"driver": "virtio-blk-pci", "drive": "home", "serial": HOME_SERIAL}));
+    }
+    for (n, device) in devices.iter_mut().enumerate() {
+        device["bus"] = json!(PLUG);
+        device["addr"] = json!(format!("0.{n}"));
+        device["multifunction"] = json!(true);
+    }
+    devices.reverse();
+    devices
 }
 
 struct Arguments {
@@ -237,14 +295,20 @@ fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-fn board(platform: Platform) -> &'static str {
-    match platform {
+fn board(machine: &Machine) -> String {
+    // A bus that devices can be added to, where that is wanted: looking at it takes time at boot.
+    let pcie = if machine.origin == Origin::Boot { "off" } else { "on" };
+    match machine.platform {
         // ACPI, since distributions' kernels find virtio-mmio only by it. The clock, since kernels wait two seconds for
         // one that is missing.
         Platform::Microvm => {
-            "microvm,memory-backend=mem,acpi=on,pcie=off,pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off"
+            format!(
+                "microvm,memory-backend=mem,acpi=on,pcie={pcie},pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off"
+            )
         }
-        Platform::Q35 => "q35,memory-backend=mem,usb=off,vmport=off,graphics=off,smbus=off,sata=off",
+        Platform::Q35 => {
+            "q35,memory-backend=mem,usb=off,vmport=off,graphics=off,smbus=off,sata=off".to_owned()
+        }
     }
 }
 
@@ -294,102 +358,13 @@ fn command_line(machine: &Machine) -> String {
             words.extend([format!("tsc_early_khz={khz}"), "tsc=reliable".to_owned()]);
         }
     }
+    if let Origin::Template { .. } = machine.origin {
+        // The guest itself looks for devices, when it is told to: the ports' own drivers would only be in the way.
+        words.extend(["pcie_ports=compat".to_owned(), TEMPLATE_WORD.to_owned()]);
+    }
     words.extend(machine.extra_cmdline.iter().cloned());
     words.join(" ")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vmm::{Share, Tap};
-
-    fn machine() -> Machine {
-        Machine {
-            name: "web-1".to_owned(),
-            vcpu: 2,
-            mem_mib: 512,
-            accelerator: Accelerator::Tcg,
-            platform: Platform::Microvm,
-            kernel: "/boot/kernel".into(),
-            initramfs: "/boot/initramfs".into(),
-            tsc_khz: Some(2_300_000),
-            extra_cmdline: vec!["mvm.example".to_owned()],
-            shares: vec![
-                Share { tag: "mvm-software".to_owned(), fd: 10 },
-                Share { tag: "a,b".to_owned(), fd: 11 },
-            ],
-            tap: Some(Tap { fd: 12, mac: "02:00:5e:10:00:01".parse().unwrap() }),
-            home: Some(13),
-            mux: 14,
-            qmp: Some(15),
-        }
-    }
-
-    /// One line an option.
-    fn text(machine: &Machine) -> String {
-        let args = arguments(machine);
-        let mut text = String::new();
-        for arg in args.iter().map(|arg| arg.to_str().unwrap()) {
-            let separator = if text.is_empty() {
-                ""
-            } else if arg.starts_with('-') {
-                "\n"
-            } else {
-                " "
-            };
-            text += &format!("{separator}{arg}");
-        }
-        text
-    }
-
-    #[test]
-    fn arguments_of_an_emulated_microvm() {
-        insta::assert_snapshot!(text(&machine()));
-    }
-
-    #[test]
-    fn arguments_of_a_microvm_with_kvm() {
-        insta::assert_snapshot!(text(&Machine { accelerator: Accelerator::Kvm, tsc_khz: None, ..machine() }));
-    }
-
-    #[test]
-    fn arguments_of_an_emulated_pc() {
-        insta::assert_snapshot!(text(&Machine { platform: Platform::Q35, ..machine() }));
-    }
-
-    #[test]
-    fn arguments_of_a_bare_machine() {
-        let bare = Machine {
-            vcpu: 1,
-            extra_cmdline: Vec::new(),
-            shares: Vec::new(),
-            tap: None,
-            home: None,
-            qmp: None,
-            ..machine()
-        };
-        insta::assert_snapshot!(text(&bare));
-    }
-
-    #[test]
-    fn versions_are_read_as_distributions_write_them() {
-        let version = |text: &str| parse_version(text).map(|(version, _)| (version.major, version.minor));
-        assert_eq!(
-            version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\n…"),
-            Some((7, 2))
-        );
-        assert_eq!(version("QEMU emulator version 10.0.0"), Some((10, 0)));
-        assert_eq!(version("QEMU emulator version 9.0.1 (qemu-kvm-9.0.1-2.el9)"), Some((9, 0)));
-        assert_eq!(version("bash, something else"), None);
-        assert_eq!(version(""), None);
-    }
-
-    #[test]
-    fn an_old_qemu_is_refused_with_what_to_do() {
-        let qemu = |text: &str| Qemu::new("/bin/q".into(), text);
-        let error = qemu("QEMU emulator version 6.2.0").unwrap_err().to_string();
-        assert!(error.contains("/bin/q is QEMU 6.2.0") && error.contains("7.0"), "{error}");
-        assert!(qemu("QEMU emulator version 7.2.0").unwrap().boots_vmlinux_emulated());
-        assert!(!qemu("QEMU emulator version 10.0.2").unwrap().boots_vmlinux_emulated());
-    }
-}
+mod tests;

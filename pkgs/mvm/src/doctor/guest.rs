@@ -2,7 +2,9 @@
 
 use super::Check;
 use crate::context::Context;
+use crate::units;
 use mvm_host::boot;
+use mvm_host::template::cache;
 
 /// A kernel for guests, with the modules they need.
 pub fn kernel(context: &Context) -> Check {
@@ -25,4 +27,23 @@ pub fn init(_: &Context) -> Check {
         Ok(path) => Check::ok(NAME, path.display().to_string()),
         Err(error) => Check::fail(NAME, error.to_string(), "scripts/build makes it; MVM_GUEST names another"),
     }
+}
+
+/// The templates that VMs are made from, and why some VMs are booted instead.
+pub fn templates(context: &Context) -> Check {
+    const NAME: &str = "warm start";
+    let dir = &context.realm.cache_dir;
+    if let Some(failure) = cache::failures(dir).first() {
+        let advice = "VMs like that one boot, which takes longer; `mvm cache prune --all` makes the next start try again";
+        return Check::warn(NAME, format!("no template could be used: {}", failure.reason), advice);
+    }
+    let templates = cache::list(dir);
+    let bytes = templates.iter().map(|template| template.bytes).sum();
+    Check::ok(
+        NAME,
+        match templates.len() as u64 {
+            0 => "no template yet: the next start makes one".to_owned(),
+            count => format!("{}, {}", units::count(count, "template"), units::bytes(bytes)),
+        },
+    )
 }

@@ -63,6 +63,7 @@ const CHECKS: &[fn(&Context) -> Check] = &[
     kernel::overlay,
     kernel::tun,
     kernel::acceleration,
+    guest::templates,
     kernel::limits,
     network::settings,
     network::addresses,

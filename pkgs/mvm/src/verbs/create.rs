@@ -1,11 +1,13 @@
 //! `mvm create`.
 
+use crate::boot;
 use crate::context::{Context, block_on};
 use crate::declared;
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::{Exit, Outcome};
 use crate::units::parse_mib;
 use anyhow::bail;
+use mvm_host::client::How;
 use mvm_ports::change::{self, Draft, Made};
 use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
@@ -42,6 +44,9 @@ pub struct Args {
     /// Start it as well.
     #[arg(long)]
     start: bool,
+    /// With --start, boot it, instead of making it from a booted template.
+    #[arg(long, requires = "start")]
+    cold: bool,
     /// Print what was made as JSON.
     #[arg(long)]
     json: bool,
@@ -75,8 +80,11 @@ impl Args {
                 // Before the boot: who sees where to look has something to wait for.
                 for Made { spec, forwards } in &made {
                     super::port::note(context, &spec.name, forwards);
-                    crate::boot::start(context, &spec.name, false).await?;
                 }
+                let names: Vec<VmName> = made.iter().map(|made| made.spec.name.clone()).collect();
+                let how = How { lease: false, cold: self.cold };
+                let started = boot::ensure_all(context, &names, how).await;
+                started.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
             }
             Ok(made)
         })?;

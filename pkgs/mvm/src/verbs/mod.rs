@@ -1,5 +1,6 @@
 //! The verbs: one file each, with its `Args` (whose comments are the help) and its `run`.
 
+pub mod cache;
 pub mod completions;
 pub mod cp;
 pub mod create;

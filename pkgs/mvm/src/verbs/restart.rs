@@ -1,6 +1,7 @@
 //! `mvm restart`.
 
 use super::stop::{self, How};
+use crate::boot::BootArgs;
 use crate::context::{Context, block_on};
 use crate::exit::{Exit, Outcome};
 use mvm_spec::VmName;
@@ -19,6 +20,8 @@ pub struct Args {
     all: bool,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    boot: BootArgs,
 }
 
 impl Args {
@@ -29,7 +32,7 @@ impl Args {
             let mut exit = Exit::SUCCESS;
             for name in &names {
                 if stop::stop(context, name, &self.how).await? {
-                    crate::boot::ensure(context, name).await?;
+                    crate::boot::ensure(context, name, self.boot.how()).await?;
                     context.progress.note(&format!("{name} runs"));
                 } else {
                     exit = Exit::FAILURE;

@@ -2,6 +2,7 @@
 
 use super::shell::on_terminal;
 use super::stop;
+use crate::boot::BootArgs;
 use crate::context::{Context, block_on};
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::{Exit, Outcome};
@@ -9,14 +10,14 @@ use crate::ssh::session::{self, Plan, What};
 use crate::ssh::{self, Endings, Login, command};
 use crate::units::count;
 use anyhow::{Context as _, bail};
-use mvm_host::client::{self, Connection};
+use mvm_host::client::{self, Connection, How};
 use mvm_host::overlay::{ChangeKind, Changes};
 use mvm_ports::change;
 use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
 use mvm_spec::{VmName, VmSpec};
 use std::ffi::OsString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a command may take to end after `mvm run` was told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,6 +48,8 @@ pub struct Args {
     /// Leave the VM running afterwards.
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    boot: BootArgs,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -73,10 +76,13 @@ impl Args {
             // From here on no signal ends this process before the VM is gone.
             let mut endings = Endings::new().context("can't handle signals")?;
             let spec = VmSpec { ephemeral: !self.keep, ..draft.spec };
+            let begun = Instant::now();
             let name = create(context, &spec, &network.port).await?;
+            context.progress.took(&format!("making of {name}"), begun.elapsed());
             let mut lease = None;
             let login = Login::from_root(self.root);
-            let work = work(context, &name, &plan, login, !self.keep, &mut lease, &mut endings);
+            let how = How { lease: !self.keep, cold: self.boot.cold };
+            let work = work(context, &name, &plan, login, how, &mut lease, &mut endings);
             let outcome = work.await;
             if self.keep {
                 context
@@ -85,7 +91,9 @@ impl Args {
                 return outcome;
             }
             let changes = outcome.is_ok().then(|| stop::changes(context, &name).unwrap_or_default());
+            let begun = Instant::now();
             let removed = remove(context, &name, lease).await;
+            context.progress.took(&format!("removal of {name}"), begun.elapsed());
             if let Some(note) = changes.as_ref().and_then(lost) {
                 context.progress.note(&note);
             }
@@ -129,13 +137,13 @@ async fn work(
     name: &VmName,
     plan: &Plan,
     login: Login,
-    leased: bool,
+    how: How,
     lease: &mut Option<Connection>,
     endings: &mut Endings,
 ) -> Outcome {
     let handle = tokio::select! {
         handle = async {
-            let started = crate::boot::start(context, name, leased).await?;
+            let started = crate::boot::start(context, name, how).await?;
             *lease = Some(started.lease);
             ssh::connect(context, name, login).await
         } => handle?,

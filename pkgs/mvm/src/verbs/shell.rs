@@ -7,6 +7,7 @@ use crate::ssh::session::{self, Plan, What};
 use crate::ssh::{self, Login, command};
 use crate::units::parse_mib;
 use anyhow::{Context as _, bail};
+use mvm_host::client::How;
 use mvm_spec::VmName;
 use mvm_spec::latest::Persistence;
 use std::ffi::OsString;
@@ -58,7 +59,7 @@ impl Args {
         };
         let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
         block_on(async {
-            if !crate::boot::ensure(context, &name).await? {
+            if !crate::boot::ensure(context, &name, How::default()).await? {
                 context.progress.note(&format!("started {name}; it goes on until mvm stop {name}"));
             }
             let handle = ssh::connect(context, &name, Login::from_root(self.root)).await?;

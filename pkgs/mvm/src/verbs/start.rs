@@ -1,5 +1,6 @@
 //! `mvm start`.
 
+use crate::boot::BootArgs;
 use crate::context::{Context, block_on};
 use crate::exit::{Exit, Outcome};
 use mvm_spec::VmName;
@@ -17,6 +18,8 @@ pub struct Args {
     /// All of them.
     #[arg(long, conflicts_with = "names")]
     all: bool,
+    #[command(flatten)]
+    boot: BootArgs,
 }
 
 impl Args {
@@ -24,14 +27,18 @@ impl Args {
     pub fn run(self, context: &Context) -> Outcome {
         let names = crate::target::several(context, &self.names, self.all)?;
         block_on(async {
-            for name in &names {
-                let already = crate::boot::ensure(context, name).await?;
-                context.progress.note(&match already {
-                    true => format!("{name} runs already"),
-                    false => format!("{name} runs; mvm shell {name}"),
-                });
+            let started = crate::boot::ensure_all(context, &names, self.boot.how()).await;
+            let mut result = Ok(Exit::SUCCESS);
+            for (name, started) in names.iter().zip(started) {
+                match started {
+                    Ok(true) => context.progress.note(&format!("{name} runs already")),
+                    Ok(false) => context.progress.note(&format!("{name} runs; mvm shell {name}")),
+                    // The first is returned; the others must not get lost.
+                    Err(error) if result.is_err() => context.progress.warn(&format!("{name}: {error:#}")),
+                    Err(error) => result = Err(error),
+                }
             }
-            Ok(Exit::SUCCESS)
+            result
         })
     }
 }

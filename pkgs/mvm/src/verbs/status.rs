@@ -9,6 +9,7 @@ use crate::{output, units};
 use mvm_gate::protocol::{Answer, Call};
 use mvm_host::client;
 use mvm_host::keeper::protocol::RunningVm;
+use mvm_host::memory_use::MemoryUse;
 use mvm_host::net::counters::Denied;
 use mvm_host::overlay::ChangeKind;
 use mvm_host::store::{Store, StoredVm, VmPaths, VmState};
@@ -47,6 +48,12 @@ struct Report {
     vmm_pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fs_pid: Option<i32>,
+    /// Whether it was made from a template, if it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warm: Option<bool>,
+    /// What it takes of this host's memory, if it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryUse>,
     directory: PathBuf,
     /// Space on disk of everything of the VM, in bytes.
     disk_bytes: u64,
@@ -178,10 +185,11 @@ fn report(context: &Context, name: &VmName, running: Option<RunningVm>, network:
     };
     let changes = stop::changes(context, name).unwrap_or_default();
     let (spec, state) = vm.map_or((None, None), |vm| (Some(vm.spec), Some(vm.state)));
-    let (started_at, accel, vmm_pid, fs_pid) = match running {
-        Some(vm) => (Some(vm.started_at), Some(vm.accel), vm.vmm_pid, vm.fs_pid),
-        None => (None, None, None, None),
+    let (started_at, accel, warm, vmm_pid, fs_pid) = match running {
+        Some(vm) => (Some(vm.started_at), Some(vm.accel), Some(vm.warm), vm.vmm_pid, vm.fs_pid),
+        None => (None, None, None, None, None),
     };
+    let memory = vmm_pid.and_then(|vmm| MemoryUse::of(vmm, fs_pid.as_slice()));
     Report {
         name: name.clone(),
         status,
@@ -190,6 +198,8 @@ fn report(context: &Context, name: &VmName, running: Option<RunningVm>, network:
         accel,
         vmm_pid,
         fs_pid,
+        warm,
+        memory,
         disk_bytes: disk_use(&paths.dir),
         directory: paths.dir,
         changes: ChangesReport {
@@ -224,7 +234,8 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
     let mut line = |label: &str, text: String| lines.push(vec![label.to_owned(), text]);
     let status = match (report.uptime_seconds, &report.accel) {
         (Some(seconds), Some(accel)) => {
-            format!("{} for {} ({accel})", report.status.shown(), units::uptime(seconds))
+            let origin = if report.warm == Some(true) { "from a template" } else { "booted" };
+            format!("{} for {} ({accel}, {origin})", report.status.shown(), units::uptime(seconds))
         }
         _ => report.status.shown(),
     };
@@ -278,6 +289,14 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
     if let Some(pid) = report.vmm_pid {
         let fs = report.fs_pid.map(|pid| format!(", file server {pid}")).unwrap_or_default();
         line("Processes", format!("VMM {pid}{fs}"));
+    }
+    if let Some(MemoryUse { private_bytes, guest_bytes, shared_bytes }) = report.memory {
+        let (private, guest) = (units::bytes(private_bytes), units::bytes(guest_bytes));
+        let shared = units::bytes(shared_bytes);
+        line(
+            "Holds",
+            format!("{private} of memory alone, {guest} of it the guest's; {shared} shared with others"),
+        );
     }
     line("Disk", units::bytes(report.disk_bytes));
     line("Directory", report.directory.display().to_string());

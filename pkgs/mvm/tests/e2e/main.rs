@@ -12,3 +12,4 @@ mod host_realm;
 mod isolation;
 mod run;
 mod supervision;
+mod warm;

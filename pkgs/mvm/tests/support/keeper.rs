@@ -55,7 +55,7 @@ async fn serve(
         Request::Denied { .. } => {
             let _ = write_frame(&mut stream, &Event::Denied { denied: None }).await;
         }
-        Request::Start { name, lease } => {
+        Request::Start { name, lease, .. } => {
             let already = !running.lock().unwrap().insert(name.clone());
             let _ = write_frame(&mut stream, &Event::Step { text: "booting".into() }).await;
             if guest.stuck() {
@@ -63,7 +63,7 @@ async fn serve(
                 let _ = stream.read(&mut [0]).await;
             } else {
                 let timings = vec![Timing { step: "boot".into(), took_us: 1234 }];
-                let _ = write_frame(&mut stream, &Event::Started { already, timings }).await;
+                let _ = write_frame(&mut stream, &Event::Started { already, timings, notes: vec![] }).await;
                 if lease {
                     let _ = stream.read(&mut [0]).await;
                 }
@@ -101,5 +101,6 @@ fn running_vm(name: &VmName) -> RunningVm {
         vmm_pid: Some(1),
         fs_pid: None,
         accel: "tcg".into(),
+        warm: false,
     }
 }
