@@ -59,9 +59,7 @@ let
       pinnedNumber = instance: topology.number (cidr.parseAddress pins.${instance.name});
       chosen = choose {
         inherit (topology) first last;
-        wanting = map (instance: instance.name) (
-          builtins.filter (instance: !isPinned instance) instances
-        );
+        wanting = map (instance: instance.name) (builtins.filter (instance: !isPinned instance) instances);
         taken =
           topology.reserved
           // builtins.listToAttrs (
@@ -109,7 +107,13 @@ let
       };
       number =
         address:
-        if address != null && cidr.contains subnet address && address != gateway && address != base && address != cidr.last subnet then
+        if
+          address != null
+          && cidr.contains subnet address
+          && address != gateway
+          && address != base
+          && address != cidr.last subnet
+        then
           address - base
         else
           null;
@@ -141,7 +145,13 @@ let
         let
           candidate = (address - base - 2) / step;
         in
-        if address != null && address > base && address - 2 == base + candidate * step && candidate >= first && candidate <= last then
+        if
+          address != null
+          && address > base
+          && address - 2 == base + candidate * step
+          && candidate >= first
+          && candidate <= last
+        then
           candidate
         else
           null;

@@ -67,7 +67,8 @@ in
 
   # A DNS label in lower case (RFC 1123, 2.1): host name, directory name and unit instance at once.
   isValid =
-    name: builtins.stringLength name <= 63 && builtins.match "[a-z0-9]([a-z0-9-]*[a-z0-9])?" name != null;
+    name:
+    builtins.stringLength name <= 63 && builtins.match "[a-z0-9]([a-z0-9-]*[a-z0-9])?" name != null;
 
   # The tap's interface name on the host.
   tap = interface "mvm";
@@ -85,11 +86,13 @@ in
     "02:${octet 0}:${octet 1}:${octet 2}:${octet 3}:${octet 4}";
 
   # machine-id(5) where no credential can bring one: the same at every boot.
-  machineId = name: builtins.substring 0 32 (builtins.hashString "sha256" "microvm-dev machine-id ${name}");
+  machineId =
+    name: builtins.substring 0 32 (builtins.hashString "sha256" "microvm-dev machine-id ${name}");
 
   # VSOCK context id; 0 to 2 are reserved (vsock(7)).
   cid =
-    name: 3 + hexToInt (builtins.substring 0 7 (builtins.hashString "sha256" "microvm-dev cid ${name}"));
+    name:
+    3 + hexToInt (builtins.substring 0 7 (builtins.hashString "sha256" "microvm-dev cid ${name}"));
 
   # A number from 0 to below `size` that depends on `text` alone.
   slot =
@@ -102,7 +105,8 @@ in
   # Interface names as Linux takes them, in what unit and firewall files can hold.
   isInterface =
     name:
-    builtins.stringLength name <= interfaceMax && builtins.match "[A-Za-z0-9_-][A-Za-z0-9_.-]*" name != null;
+    builtins.stringLength name <= interfaceMax
+    && builtins.match "[A-Za-z0-9_-][A-Za-z0-9_.-]*" name != null;
 
   isMac = text: builtins.match "[0-9a-f]{2}(:[0-9a-f]{2}){5}" text != null;
 

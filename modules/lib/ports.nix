@@ -18,7 +18,15 @@ let
   isV6 = address: builtins.match ".*:.*" address != null;
 
   overlap =
-    a: b: a == b || (isV6 a == isV6 b && builtins.any (any: a == any || b == any) [ anyV4 anyV6 ]);
+    a: b:
+    a == b
+    || (
+      isV6 a == isV6 b
+      && builtins.any (any: a == any || b == any) [
+        anyV4
+        anyV6
+      ]
+    );
 
   # Whether both can't be served at once.
   conflict =
@@ -29,16 +37,30 @@ let
 
   # The host's side as people write it.
   show =
-    { proto, host, address, ... }:
+    {
+      proto,
+      host,
+      address,
+      ...
+    }:
     let
-      place = if address == null then "" else if isV6 address then "[${address}]:" else "${address}:";
+      place =
+        if address == null then
+          ""
+        else if isV6 address then
+          "[${address}]:"
+        else
+          "${address}:";
     in
     "${place}${toString host}/${proto}";
 
   # What a copy forwards: the host's port counts up, 0 stays "any".
   ofCopy =
     index: forward:
-    if forward.host == 0 || index == 0 then forward else forward // { host = forward.host + index - 1; };
+    if forward.host == 0 || index == 0 then
+      forward
+    else
+      forward // { host = forward.host + index - 1; };
 in
 {
   inherit conflict ofCopy show;
@@ -53,7 +75,9 @@ in
   settle =
     range: owned:
     let
-      key = entry: "${entry.name} ${entry.forward.proto} ${toString entry.forward.guest} ${toString entry.forward.address}";
+      key =
+        entry:
+        "${entry.name} ${entry.forward.proto} ${toString entry.forward.guest} ${toString entry.forward.address}";
       fixed = builtins.filter (entry: entry.forward.host != 0) owned;
       chosen = addresses.choose {
         first = range.from;

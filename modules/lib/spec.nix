@@ -55,11 +55,10 @@ in
       user = {
         inherit (vm.user) name uid gid;
       };
-      persistence =
-        {
-          enable = vm.persistState or false;
-        }
-        // optional (vm.stateDiskSize or null != null) { homeMib = vm.stateDiskSize; };
+      persistence = {
+        enable = vm.persistState or false;
+      }
+      // optional (vm.stateDiskSize or null != null) { homeMib = vm.stateDiskSize; };
     }
     // optional (vm.projectDir or null != null && vm.overlayfs.enable) {
       project.path = vm.projectDir;
