@@ -50,13 +50,27 @@ in
       "/etc/microvm-dev/vms/%i.json"
     ];
   };
-  "file servers find every VM's own under one name" = {
-    expr =
-      {
-        inherit (unit "microvm-virtiofsd@") serviceConfig;
-      }
-      .serviceConfig.BindPaths;
-    expected = [ "-/var/lib/microvm-dev/%i/merged:/run/microvm-dev/self/project" ];
+  "file servers find every VM's own under one name, and nothing that is another's" = {
+    expr = lib.getAttrs [
+      "TemporaryFileSystem"
+      "BindPaths"
+      "BindReadOnlyPaths"
+    ] (unit "microvm-virtiofsd@").serviceConfig;
+    expected = {
+      TemporaryFileSystem = "/run/microvm-dev/self:ro";
+      BindPaths = [ "-/var/lib/microvm-dev/%i/merged:/run/microvm-dev/self/project" ];
+      BindReadOnlyPaths = [ "-/var/lib/microvm-dev/%i/identity:/run/microvm-dev/self/identity" ];
+    };
+  };
+  "with 9p the hypervisor gets the same view, and only then" = {
+    expr = map (name: odd.systemd.services."microvm@${name}".serviceConfig ? BindPaths) [
+      "limited"
+      "watched"
+    ];
+    expected = [
+      true
+      false
+    ];
   };
   "forwards follow the firewall's reload, whichever firewall there is" = {
     expr =

@@ -56,6 +56,7 @@ let
         dns = [ "192.0.2.53" ];
       };
       vms = {
+        limited.shareProtocol = "9p";
         limited.limits = {
           memory = 512;
           cpu = 50;
