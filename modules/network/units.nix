@@ -39,7 +39,7 @@ in
           Restart = "on-failure";
           RestartSec = 1;
           StateDirectory = "microvm-dev";
-          StateDirectoryMode = "0710";
+          StateDirectoryMode = "0700";
           CacheDirectory = "microvm-dev";
           CacheDirectoryMode = "0700";
           ReadWritePaths = [
@@ -59,17 +59,20 @@ in
             "AF_INET6"
             "AF_NETLINK"
           ];
-          # Bridges and rules; ports below 1024; dnsmasq in a view of its own, as a user of its own, without what it
-          # does not need.
+          # Bridges and rules; ports below 1024; its children in views of their own, as a user of their own, without what
+          # they don't need, which it ends, and whose files it removes.
           CapabilityBoundingSet = [
+            "CAP_DAC_OVERRIDE"
+            "CAP_KILL"
             "CAP_NET_ADMIN"
             "CAP_NET_BIND_SERVICE"
+            "CAP_NET_RAW"
             "CAP_SETGID"
             "CAP_SETPCAP"
             "CAP_SETUID"
             "CAP_SYS_ADMIN"
           ];
-          # The view is a mount and a process namespace.
+          # A view is a mount, a process and an IPC namespace.
           RestrictNamespaces = [
             "mnt"
             "pid"
