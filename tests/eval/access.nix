@@ -51,11 +51,13 @@ in
     expected = {
       "/run/microvm-dev" = {
         mode = "0755";
-        user = "root";
+        # Root.
+        user = "-";
       };
       "/var/lib/microvm-dev" = {
         mode = "0700";
-        user = "root";
+        # Root.
+        user = "-";
       };
     };
   };
