@@ -21,7 +21,7 @@ let
           "udp"
         ];
         default = "tcp";
-        description = "Protocol.";
+        description = "Transport protocol.";
       };
       address = mkOption {
         type = types.nullOr types.str;

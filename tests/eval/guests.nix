@@ -1,9 +1,10 @@
 # What a guest is: NixOS, as its spec and options say.
 { lib, world, ... }:
 let
-  inherit (world.hosts) desk odd;
+  inherit (world.hosts) desk odd perVm;
   shop = world.guest desk "shop";
   db = world.guest desk "db";
+  vm1 = world.guest perVm "vm1";
   share = guest: tag: lib.findFirst (share: share.tag == tag) null guest.microvm.shares;
 in
 {
@@ -72,6 +73,21 @@ in
       home = "/home/dev";
       root = false;
     };
+  };
+  "a group of the user's own has the id that was asked for" = {
+    expr = {
+      inherit (vm1.users.users.dev) uid group;
+      inherit (vm1.users.groups.dev) gid;
+    };
+    expected = {
+      uid = 1001;
+      group = "dev";
+      gid = 1234;
+    };
+  };
+  "a devenv guest need not build" = {
+    expr = vm1.microvm.writableStoreOverlay;
+    expected = null;
   };
   "the host key comes from the host, and is made in the guest only where it can't" = {
     expr = map (guest: map (key: key.path) guest.services.openssh.hostKeys) [

@@ -128,7 +128,18 @@ let
     perVm = {
       network.topology = "bridge-per-vm";
       vms = {
-        vm1.ipAddress = "10.1.0.2";
+        vm1 = {
+          ipAddress = "10.1.0.2";
+          user = {
+            name = "dev";
+            uid = 1001;
+            gid = 1234;
+          };
+          devenv = {
+            enable = true;
+            writableStore = false;
+          };
+        };
         a-name-too-long-for-an-interface.copies = 1;
       };
     };
