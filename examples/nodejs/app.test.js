@@ -12,12 +12,14 @@ before(async () => {
   directory = await mkdtemp(join(tmpdir(), "notes-"));
   path = join(directory, "notes.json");
   server = app(await Notes.open(path));
+  // On a slow machine the server would close an idle connection just when the next request takes it.
+  server.keepAliveTimeout = 0;
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   url = `http://127.0.0.1:${server.address().port}/notes`;
 });
 after(async () => {
   server.close();
-  server.closeAllConnections?.();
+  server.closeAllConnections();
   await rm(directory, { recursive: true });
 });
 

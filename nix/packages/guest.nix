@@ -31,7 +31,7 @@ rustPlatform.buildRustPackage {
   doInstallCheck = true;
   installCheckPhase = ''
     runHook preInstallCheck
-    ! $READELF --program-headers $out/bin/mvm-guest | grep INTERP
+    test -z "$($READELF --program-headers $out/bin/mvm-guest | grep INTERP)"
     runHook postInstallCheck
   '';
 
