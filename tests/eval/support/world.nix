@@ -1,0 +1,99 @@
+# What the tests evaluate against: nixpkgs and microvm.nix, from plain paths.
+{ nixpkgs, microvm }:
+let
+  lib = import (nixpkgs + "/lib");
+  system = "x86_64-linux";
+
+  # Options that microvm.nix sets, and NixOS of 24.11 doesn't have yet.
+  compat =
+    { lib, ... }:
+    lib.optionalAttrs (!builtins.pathExists (nixpkgs + "/nixos/modules/system/boot/systemd/tpm2.nix")) {
+      options.boot.initrd.systemd.tpm2.enable = lib.mkEnableOption "nothing";
+      options.systemd.tpm2.enable = lib.mkEnableOption "nothing";
+    };
+
+  # What every host must say to be evaluable, and nothing else.
+  base =
+    { pkgs, ... }:
+    {
+      imports = [
+        (microvm + "/nixos-modules/host")
+        ../../../modules
+      ];
+      # Specs are checked where packages are built; what a test compares is evaluated.
+      services.microvm-dev.package = pkgs.runCommand "microvm-dev" { } "mkdir $out";
+      boot.loader.grub.enable = false;
+      fileSystems."/" = {
+        device = "/dev/vda";
+        fsType = "ext4";
+      };
+      documentation.enable = false;
+      system.stateVersion = "24.11";
+      nixpkgs.hostPlatform = system;
+    };
+
+  # For every VM of a host, whatever it is called.
+  guests =
+    { lib, ... }:
+    {
+      options.services.microvm-dev.vms = lib.mkOption {
+        type = lib.types.attrsOf (lib.types.submodule { guestModules = [ compat ]; });
+      };
+    };
+in
+rec {
+  inherit
+    compat
+    guests
+    lib
+    microvm
+    nixpkgs
+    system
+    ;
+
+  # A NixOS host with our modules and `modules`.
+  evalHost =
+    modules:
+    import (nixpkgs + "/nixos/lib/eval-config.nix") {
+      system = null;
+      modules = [
+        base
+        guests
+      ]
+      ++ modules;
+    };
+
+  # A host with `settings` as `services.microvm-dev`.
+  host =
+    settings:
+    (evalHost [
+      {
+        services.microvm-dev = {
+          enable = true;
+        }
+        // settings;
+      }
+    ]).config;
+
+  # Messages of what can't be, ours only.
+  failed =
+    config:
+    map (assertion: assertion.message) (
+      lib.filter (
+        assertion: lib.hasPrefix "microvm-dev:" assertion.message && !assertion.assertion
+      ) config.assertions
+    );
+
+  # The text of a unit, without the store's hashes and what only the package set's version decides.
+  unit = config: name: anonymous config.systemd.units.${name}.text;
+
+  anonymous =
+    text:
+    let
+      parts = builtins.split "/nix/store/[0-9a-z]{32}-([A-Za-z0-9+_.?=-]*)" (
+        builtins.unsafeDiscardStringContext text
+      );
+      name = match: "/nix/store/…-${lib.head (builtins.split "-[0-9]" (lib.head match))}";
+    in
+    lib.concatMapStrings (part: if builtins.isList part then name part else part) parts;
+}
