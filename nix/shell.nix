@@ -1,5 +1,6 @@
 # What it takes to work on the project: build, lint, test, boot guests, build the manual.
 {
+  lib,
   mkShell,
   cargo,
   cargo-nextest,
@@ -17,7 +18,6 @@
   rustfmt,
   shellcheck,
   microvm-dev,
-  microvm-dev-kernel,
 }:
 mkShell {
   packages = [
@@ -42,5 +42,7 @@ mkShell {
     libseccomp
   ];
   LIBCAPNG_LINK_TYPE = "dylib";
-  MVM_KERNEL = "${microvm-dev-kernel}/${microvm-dev-kernel.image}";
+  MVM_KERNEL = lib.optionalString (
+    microvm-dev.kernel != null
+  ) "${microvm-dev.kernel}/${microvm-dev.kernel.image}";
 }

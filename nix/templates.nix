@@ -23,8 +23,7 @@ lib.genAttrs examples (name: {
     path = ../hosts;
     description = firstSentence ../hosts/README.md;
     welcomeText = ''
-      Next: put your values into `hypervisor/site.nix`, and the output of `nixos-generate-config
-      --show-hardware-config` into `hypervisor/hardware.nix`. The README says what else.
+      Next: put your values into `hypervisor/site.nix`. README.md says what else.
     '';
   };
 }

@@ -37,7 +37,7 @@
               PYTHONDONTWRITEBYTECODE = "1";
             };
             serviceConfig = {
-              ExecStart = "${lib.getExe python} shortener.py";
+              ExecStart = "${python}/bin/python3 shortener.py";
               WorkingDirectory = "/project";
               User = "dev";
               # The database may take longer to start than the service waits.

@@ -13,7 +13,7 @@ in
 {
   imports = [
     microvm-dev.nixosModules.default
-    ./hardware.nix
+    ../uefi-by-label.nix
     ./isolation.nix
     ./network.nix
     ./options.nix

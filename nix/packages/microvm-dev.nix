@@ -29,10 +29,11 @@ let
     util-linux
   ];
   # Embedded guests boot a bzImage: there is none for other processors.
-  kernelArgs = lib.optionals stdenv.hostPlatform.isx86_64 [
+  kernel = if stdenv.hostPlatform.isx86_64 then microvm-dev-kernel else null;
+  kernelArgs = lib.optionals (kernel != null) [
     "--set-default"
     "MVM_KERNEL"
-    "${microvm-dev-kernel}/${microvm-dev-kernel.image}"
+    "${kernel}/${kernel.image}"
   ];
 in
 symlinkJoin {
@@ -45,7 +46,7 @@ symlinkJoin {
     done
   '';
   passthru = {
-    inherit programs;
+    inherit kernel programs;
     unwrapped = microvm-dev-unwrapped;
   };
   inherit (microvm-dev-unwrapped) meta;

@@ -53,6 +53,7 @@
             vm2 = 2;
           };
         };
+        networking.interfaces.eth1.useDHCP = false;
         # The test's machine boots by itself, from its own disk.
         boot.loader.systemd-boot.enable = lib.mkForce false;
         # The pool is made in the test, as the how-to has it.

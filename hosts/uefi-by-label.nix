@@ -1,5 +1,5 @@
-# Disks and boot loader, for a machine partitioned as the NixOS manual does it: labels `nixos` and `boot`, UEFI. Put the
-# output of `nixos-generate-config --show-hardware-config` here if yours is not.
+# Disks and boot loader of a machine partitioned as the NixOS manual does it: UEFI, labels `nixos` and `boot`. If yours is
+# not, import its hardware-configuration.nix (`nixos-generate-config --show-hardware-config`) and its boot loader instead.
 { lib, ... }:
 {
   nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
