@@ -87,13 +87,39 @@ rec {
   # The text of a unit, without the store's hashes and what only the package set's version decides.
   unit = config: name: anonymous config.systemd.units.${name}.text;
 
+  # Where versions are told from names, numbers of copies are not.
   anonymous =
     text:
     let
       parts = builtins.split "/nix/store/[0-9a-z]{32}-([A-Za-z0-9+_.?=-]*)" (
         builtins.unsafeDiscardStringContext text
       );
-      name = match: "/nix/store/…-${lib.head (builtins.split "-[0-9]" (lib.head match))}";
+      name = match: lib.head (builtins.split "-[0-9]+\\.[0-9]" (lib.head match));
+      show = part: if builtins.isList part then "/nix/store/…-${name part}" else part;
     in
-    lib.concatMapStrings (part: if builtins.isList part then name part else part) parts;
+    lib.concatMapStrings show parts;
+
+  # For hosts whose runners are to be read: scripts are put where they would be linked from.
+  legible = {
+    nixpkgs.overlays = [
+      (_final: prev: {
+        writeShellScript = name: text: "<<${name}\n${text}>>";
+        writeText =
+          name: text:
+          if lib.hasSuffix "-virtiofsd-supervisord.conf" name then
+            "<<${name}\n${text}>>"
+          else
+            prev.writeText name text;
+      })
+    ];
+  };
+
+  # Of such a host, what runs the VM `name`.
+  runner =
+    config: name:
+    let
+      vm = config.microvm.vms.${name};
+      guest = if vm.evaluatedConfig != null then vm.evaluatedConfig.config else vm.config.config;
+    in
+    anonymous guest.microvm.declaredRunner.buildCommand;
 }
