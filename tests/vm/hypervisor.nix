@@ -24,7 +24,7 @@
         keys = import (pkgs.path + "/nixos/tests/ssh-keys.nix") pkgs;
         # The VMs as the flake has them, with a key that the test knows, and smaller.
         small = {
-          hypervisor.authorizedKeys = [ keys.snakeOilPublicKey ];
+          hypervisor.authorizedKeys = lib.mkForce [ keys.snakeOilPublicKey ];
           microvm = {
             vcpu = 1;
             mem = 768;
@@ -45,8 +45,8 @@
         });
 
         hypervisor = {
-          uplink = "eth1";
-          authorizedKeys = [ keys.snakeOilPublicKey ];
+          uplink = lib.mkForce "eth1";
+          authorizedKeys = lib.mkForce [ keys.snakeOilPublicKey ];
           tailscale.enable = lib.mkForce false;
           vms = lib.mkForce {
             vm1 = 1;
@@ -71,10 +71,21 @@
       };
 
     # Somebody on the network outside, with a service.
-    outside = {
-      networking.firewall.allowedTCPPorts = [ 80 ];
-      services.nginx.enable = true;
-    };
+    outside =
+      { lib, pkgs, ... }:
+      {
+        networking.firewall.allowedTCPPorts = [ 80 ];
+        systemd.services.web = {
+          wantedBy = [ "multi-user.target" ];
+          serviceConfig = {
+            ExecStart = "${lib.getExe pkgs.python3} -m http.server 80";
+            DynamicUser = true;
+            AmbientCapabilities = "CAP_NET_BIND_SERVICE";
+            RuntimeDirectory = "web";
+            WorkingDirectory = "/run/web";
+          };
+        };
+      };
   };
 
   testScript = ''
@@ -91,7 +102,7 @@
 
 
     start_all()
-    outside.wait_for_unit("nginx.service")
+    outside.wait_for_open_port(80)
     hypervisor.wait_for_unit("multi-user.target")
     hypervisor.succeed("zpool create -O mountpoint=none tank /dev/vdb")
 

@@ -8,14 +8,13 @@ let
   stubs =
     { lib, options, ... }:
     {
-      imports = [
-        world.compat
-        world.guests
-      ];
-      documentation.enable = false;
-    }
-    // lib.optionalAttrs (options ? hypervisor) {
-      hypervisor.authorizedKeys = lib.mkOverride 90 [ "ssh-ed25519 AAAA… of the tests" ];
+      imports = [ world.compat ];
+      config = {
+        documentation.enable = false;
+      }
+      // lib.optionalAttrs (options ? hypervisor) {
+        hypervisor.authorizedKeys = lib.mkOverride 90 [ "ssh-ed25519 AAAA… of the tests" ];
+      };
     };
 
   nixpkgs = inputs.nixpkgs // {
@@ -32,14 +31,25 @@ let
   call =
     flake: inputs: self:
     flake.outputs (inputs // { inherit self; });
-  # As Nix makes it: outputs, and what is known of the source.
+  # As Nix makes it: outputs, and what is known of the source. Hosts with our modules declare guests, which need the same.
   fix =
     flake: inputs: outPath:
     let
-      self = call flake inputs self // {
-        inherit inputs;
-        outPath = toString outPath;
-      };
+      outputs = call flake inputs self;
+      self =
+        outputs
+        // {
+          inherit inputs;
+          outPath = toString outPath;
+        }
+        // lib.optionalAttrs (outputs ? nixosModules) {
+          nixosModules = outputs.nixosModules // {
+            default.imports = [
+              outputs.nixosModules.default
+              world.guests
+            ];
+          };
+        };
     in
     self;
 in
