@@ -13,7 +13,8 @@ in
 {
   config = lib.mkIf cfg.enable {
     systemd.services = {
-      # No hardening that gives it mounts of its own: the overlay that it mounts is for others.
+      # Nothing that could give it mounts of its own: the overlay that it mounts is for others. All capabilities, since
+      # overlayfs goes on acting with those of whoever mounted it.
       "microvm-dev-prepare@" = {
         description = "Project and identity of VM '%i'";
         before = [
@@ -30,9 +31,6 @@ in
           ExecStart = "${cfg.package}/bin/mvm-unit prepare %i";
           ExecStop = "${cfg.package}/bin/mvm-unit undo %i";
           NoNewPrivileges = true;
-          PrivateNetwork = true;
-          ProtectClock = true;
-          ProtectHostname = true;
           RestrictAddressFamilies = [ "AF_UNIX" ];
           UMask = "0077";
         };
@@ -43,16 +41,10 @@ in
         after = [ prepare ];
       };
 
-      # The file servers of all VMs find what they share under the same names: so that one guest serves all copies, and
-      # nobody has to enter the VM's directory, which is root's. What there is none of, is left out.
       "microvm-virtiofsd@" = {
+        requires = [ prepare ];
         after = [ prepare ];
-        serviceConfig.BindPaths = [
-          "-/var/lib/microvm-dev/%i/merged:/run/microvm-dev/self/project"
-        ];
-        serviceConfig.BindReadOnlyPaths = [
-          "-/var/lib/microvm-dev/%i/identity:/run/microvm-dev/self/identity"
-        ];
+        serviceConfig = import ./self.nix;
       };
     };
 

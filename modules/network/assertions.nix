@@ -73,6 +73,7 @@ let
     let
       say = option: text: "microvm-dev: VM `${name}`: `${option}` ${text}";
       place = cfg.wiring.${name}.place;
+      copies = if vm.copies == null then 1 else vm.copies;
     in
     [
       {
@@ -119,10 +120,10 @@ let
         message = say "forwardPorts" "listens on `${toString forward.address}`, which is no IP address; leave `address` out for loopback, or write 0.0.0.0 for all of IPv4.";
       }
       {
-        assertion = vm.copies != null && forward.host != 0 -> forward.host + vm.copies - 1 <= 65535;
-        message = say "forwardPorts" "gives copy ${toString vm.copies} the host's port ${
-          toString (forward.host + vm.copies - 1)
-        }; start at ${toString (65536 - vm.copies)} or below.";
+        assertion = forward.host != 0 -> forward.host + copies - 1 <= 65535;
+        message = say "forwardPorts" "gives copy ${toString copies} the host's port ${
+          toString (forward.host + copies - 1)
+        }; start at ${toString (65536 - copies)} or below.";
       }
     ]) vm.forwardPorts;
 

@@ -42,8 +42,13 @@ in
           StateDirectoryMode = "0710";
           CacheDirectory = "microvm-dev";
           CacheDirectoryMode = "0700";
-          # /run/microvm-dev is not this unit's alone: no RuntimeDirectory, which would go with it.
-          ReadWritePaths = [ "/run/microvm-dev" ];
+          ReadWritePaths = [
+            # Not this unit's alone: no RuntimeDirectory, which would go with it.
+            "/run/microvm-dev"
+            # Settings of bridges and taps; the other tunables stay protected.
+            "/proc/sys/net"
+          ];
+          ProcSubset = "all";
 
           # The bridges and rules are the host's, and forwards listen there.
           PrivateNetwork = false;
@@ -59,7 +64,6 @@ in
           CapabilityBoundingSet = [
             "CAP_NET_ADMIN"
             "CAP_NET_BIND_SERVICE"
-            "CAP_NET_RAW"
             "CAP_SETGID"
             "CAP_SETPCAP"
             "CAP_SETUID"
@@ -75,10 +79,8 @@ in
             "@system-service"
             "@mount"
             "@setuid"
+            "~@resources"
           ];
-          # Settings of bridges and taps are below /proc/sys/net.
-          ProtectKernelTunables = false;
-          ProcSubset = "all";
         };
       };
 
@@ -106,7 +108,9 @@ in
           ReadWritePaths = [
             "/run/microvm-dev"
             "/var/lib/microvm-dev"
+            "/proc/sys/net"
           ];
+          ProcSubset = "all";
           # The tap and the rules are in the host's network.
           PrivateNetwork = false;
           RestrictAddressFamilies = [
@@ -115,8 +119,6 @@ in
             "AF_NETLINK"
           ];
           CapabilityBoundingSet = [ "CAP_NET_ADMIN" ];
-          ProtectKernelTunables = false;
-          ProcSubset = "all";
         };
       };
 

@@ -78,10 +78,7 @@ in
     lib.listToAttrs (
       map (instance: {
         name = "microvm@${instance.name}";
-        value.serviceConfig = {
-          BindPaths = [ "-/var/lib/microvm-dev/%i/merged:/run/microvm-dev/self/project" ];
-          BindReadOnlyPaths = [ "-/var/lib/microvm-dev/%i/identity:/run/microvm-dev/self/identity" ];
-        };
+        value.serviceConfig = import ../base/self.nix;
       }) (lib.filter (instance: cfg.vms.${instance.family}.shareProtocol == "9p") cfg.instances)
     )
   );
