@@ -1,11 +1,11 @@
-"""Tries the shortener at SERVER (default localhost:8000): exits 1 if a link does not lead back to its URL."""
+"""Tries the shortener at SERVER (default localhost:8080): exits 1 if a link does not lead back to its URL."""
 
 import http.client
 import os
 import sys
 import time
 
-SERVER = os.environ.get("SERVER", "localhost:8000")
+SERVER = os.environ.get("SERVER", "localhost:8080")
 DEADLINE = time.monotonic() + float(os.environ.get("PATIENCE", "60"))
 URL = "https://example.org/a/long/way?to=go"
 

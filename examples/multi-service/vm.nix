@@ -10,7 +10,7 @@
       peers = [ "links-db" ];
       forwardPorts = [
         {
-          host = 8000;
+          host = 8080;
           guest = 8000;
         }
       ];

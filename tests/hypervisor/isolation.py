@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tries the hypervisor's rules with packets: tests/eval/golden/hypervisor.nft, which tests/eval compares with hosts/.
+"""Tries the hypervisor's rules with packets: tests/eval/golden/hypervisor/isolation.nft, which tests/eval compares with hosts/.
 
 Everything is in namespaces of its own: this one is the hypervisor; two VMs, the network outside and the tailnet are
 others. Needs ip, nft, unshare, and root or user namespaces.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import unittest
 
-RULES = pathlib.Path(__file__).resolve().parent.parent / "eval/golden/hypervisor.nft"
+RULES = pathlib.Path(__file__).resolve().parent.parent / "eval/golden/hypervisor/isolation.nft"
 INSIDE = "--in-namespaces"
 # A packet that is dropped is never answered: this long is waited for the answer. An answer comes within microseconds.
 PATIENCE = "2"

@@ -17,14 +17,7 @@ let
     }
   ];
 
-  # Without what NixOS sets for every unit: paths of its own programs and locales.
-  unit =
-    name:
-    lib.concatStringsSep "\n" (
-      lib.filter (line: !lib.hasPrefix "Environment=" line) (
-        lib.splitString "\n" (world.anonymous config.systemd.units.${name}.text)
-      )
-    );
+  unit = world.ownLines config;
 
   units = lib.listToAttrs (
     map (name: lib.nameValuePair "tests/eval/golden/units/${name}" (unit name)) [
@@ -60,6 +53,7 @@ units
 )
 // golden "polkit.rules" config.security.polkit.extraConfig
 // golden "tmpfiles.conf" tmpfiles
+// import ./generated-hosts.nix world
 // {
   "docs/reference/options.md" = import ./options-page.nix {
     inherit lib;
