@@ -13,8 +13,7 @@ in
 {
   config = lib.mkIf cfg.enable {
     systemd.services = {
-      # Nothing that could give it mounts of its own: the overlay that it mounts is for others. All capabilities, since
-      # overlayfs goes on acting with those of whoever mounted it.
+      # Nothing that could give it mounts of its own: the overlay that it mounts is for others.
       "microvm-dev-prepare@" = {
         description = "Project and identity of VM '%i'";
         before = [
@@ -30,8 +29,21 @@ in
           RemainAfterExit = true;
           ExecStart = "${cfg.package}/bin/mvm-unit prepare %i";
           ExecStop = "${cfg.package}/bin/mvm-unit undo %i";
+          # To mount, to write below the VM's directory for whoever owns the project; and what the guest may do to its copy,
+          # since overlayfs goes on acting with the capabilities of whoever mounted it.
+          CapabilityBoundingSet = [
+            "CAP_CHOWN"
+            "CAP_DAC_OVERRIDE"
+            "CAP_DAC_READ_SEARCH"
+            "CAP_FOWNER"
+            "CAP_FSETID"
+            "CAP_MKNOD"
+            "CAP_SETFCAP"
+            "CAP_SYS_ADMIN"
+          ];
           NoNewPrivileges = true;
           RestrictAddressFamilies = [ "AF_UNIX" ];
+          SystemCallArchitectures = "native";
           UMask = "0077";
         };
       };
@@ -48,19 +60,12 @@ in
       };
     };
 
-    # The group goes through to the access key and nothing else; each VM's own directory is root's alone.
     systemd.tmpfiles.settings."10-microvm-dev" = {
+      # The way to the gate's socket. What else is there is root's.
       "/run/microvm-dev".d.mode = "0755";
       # What is below, microvm.nix makes: sources of shares.
       "/run/microvm-dev/self".d.mode = "0711";
-      "/var/lib/microvm-dev".d = {
-        mode = "0710";
-        group = "microvm-dev";
-      };
-      "/var/lib/microvm-dev/access".d = {
-        mode = "0750";
-        group = "microvm-dev";
-      };
+      "/var/lib/microvm-dev".d.mode = "0700";
     };
 
     users.groups.microvm-dev.members = cfg.users;

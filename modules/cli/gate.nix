@@ -1,6 +1,11 @@
-# The one door for what the group may do and polkit can't express: forwards. It asks the kernel who calls, and knows a
-# fixed list of verbs.
-{ config, lib, ... }:
+# The one door for what the group may do and polkit can't express: forwards, and the keys of the VMs. It asks the kernel
+# who calls, and knows a fixed list of verbs.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.microvm-dev;
   hardening = import ../base/hardening.nix;
@@ -23,6 +28,7 @@ in
       description = "Requests of the group microvm-dev";
       requires = [ "microvm-dev-gate.socket" ];
       after = [ "microvm-dev-network.service" ];
+      path = [ pkgs.nftables ];
       serviceConfig = hardening // {
         Type = "simple";
         ExecStart = "${cfg.package}/bin/mvm-gate";

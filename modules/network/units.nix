@@ -24,6 +24,13 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
+    # Whom the name servers run as; the same as NixOS's own dnsmasq has.
+    users.users.dnsmasq = {
+      isSystemUser = true;
+      group = "dnsmasq";
+    };
+    users.groups.dnsmasq = { };
+
     systemd.services = {
       microvm-dev-network = {
         description = "Network of the development VMs";
@@ -31,7 +38,7 @@ in
         wants = [ "network.target" ];
         after = [ "network.target" ] ++ firewalls;
         path = tools;
-        # A new package or other settings: VMs keep running, their taps are in the kernel.
+        # VMs keep running when it restarts.
         restartTriggers = [ config.environment.etc."microvm-dev/config.toml".source ];
         serviceConfig = hardening // {
           Type = "notify";
@@ -39,7 +46,7 @@ in
           Restart = "on-failure";
           RestartSec = 1;
           StateDirectory = "microvm-dev";
-          StateDirectoryMode = "0710";
+          StateDirectoryMode = "0700";
           CacheDirectory = "microvm-dev";
           CacheDirectoryMode = "0700";
           ReadWritePaths = [
@@ -59,17 +66,21 @@ in
             "AF_INET6"
             "AF_NETLINK"
           ];
-          # Bridges and rules; ports below 1024; dnsmasq in a view of its own, as a user of its own, without what it
-          # does not need.
+          # Bridges and rules; ports below 1024; its children in views of their own, as a user of their own, without what
+          # they don't need; their files and their end.
           CapabilityBoundingSet = [
+            "CAP_CHOWN"
+            "CAP_DAC_OVERRIDE"
+            "CAP_KILL"
             "CAP_NET_ADMIN"
             "CAP_NET_BIND_SERVICE"
+            "CAP_NET_RAW"
             "CAP_SETGID"
             "CAP_SETPCAP"
             "CAP_SETUID"
             "CAP_SYS_ADMIN"
           ];
-          # The view is a mount and a process namespace.
+          # A view is a mount, a process and an IPC namespace.
           RestrictNamespaces = [
             "mnt"
             "pid"
@@ -86,10 +97,9 @@ in
 
       "microvm-dev-attach@" = {
         description = "Network of VM '%i'";
-        requires = [
-          network
-          "microvm-tap-interfaces@%i.service"
-        ];
+        # Wanted, not required: a restart of the keeper, which takes over VMs that run, would restart them all.
+        wants = [ network ];
+        requires = [ "microvm-tap-interfaces@%i.service" ];
         after = [
           network
           "microvm-dev-prepare@%i.service"

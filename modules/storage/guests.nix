@@ -40,7 +40,7 @@ let
     ++ lib.optional (!hypervisors.${vm.hypervisor}.credentials && readOnlyShares vm) {
       tag = "identity";
       source = "/run/microvm-dev/self/identity";
-      mountPoint = "/run/microvm-dev/identity";
+      mountPoint = "/run/microvm-dev/from-host";
       readOnly = true;
     }
     ++ vm.shares;

@@ -36,26 +36,28 @@ in
       SocketGroup = "microvm-dev";
     };
   };
-  "state is root's, but for the way to the access key" = {
+  "state is root's alone, and the way to the gate is everybody's" = {
     expr =
-      let
-        files = desk.systemd.tmpfiles.settings."10-microvm-dev";
-        of = path: {
-          inherit (files.${path}.d) mode group;
-        };
-      in
-      {
-        state = of "/var/lib/microvm-dev";
-        access = of "/var/lib/microvm-dev/access";
-      };
+      lib.mapAttrs
+        (_: rule: {
+          inherit (rule.d) mode user;
+        })
+        (
+          lib.getAttrs [
+            "/run/microvm-dev"
+            "/var/lib/microvm-dev"
+          ] desk.systemd.tmpfiles.settings."10-microvm-dev"
+        );
     expected = {
-      state = {
-        mode = "0710";
-        group = "microvm-dev";
+      "/run/microvm-dev" = {
+        mode = "0755";
+        # Root.
+        user = "-";
       };
-      access = {
-        mode = "0750";
-        group = "microvm-dev";
+      "/var/lib/microvm-dev" = {
+        mode = "0700";
+        # Root.
+        user = "-";
       };
     };
   };

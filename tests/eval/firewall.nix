@@ -140,8 +140,14 @@ in
       true
     ];
   };
-  "dnsmasq is an instance of our own" = {
-    expr = desk.services.dnsmasq.enable;
-    expected = false;
+  "dnsmasq is an instance of our own, as an ordinary user" = {
+    expr = {
+      service = desk.services.dnsmasq.enable;
+      system = desk.users.users.dnsmasq.isSystemUser;
+    };
+    expected = {
+      service = false;
+      system = true;
+    };
   };
 }

@@ -114,6 +114,33 @@ in
       module = true;
     };
   };
+  "without credentials keys are copied from the share, for sshd to read as whoever logs in" = {
+    expr =
+      let
+        free = world.guest odd "free";
+      in
+      {
+        rule =
+          removeAttrs
+            free.systemd.tmpfiles.settings."10-microvm-dev"."/run/microvm-dev/identity/authorized_keys".C
+            [
+              "age"
+              "user"
+              "group"
+              "type"
+            ];
+        mounted = (share free "identity").mountPoint;
+        credentials = free.microvm.credentialFiles;
+      };
+    expected = {
+      rule = {
+        mode = "0644";
+        argument = "/run/microvm-dev/from-host/authorized_keys";
+      };
+      mounted = "/run/microvm-dev/from-host";
+      credentials = { };
+    };
+  };
   "it gets its address by DHCP, as its MAC" = {
     expr = {
       network = shop.systemd.network.networks."10-microvm-dev".networkConfig.DHCP;

@@ -54,6 +54,19 @@ fn check_accepts_good_specs_and_says_what_is_wrong_with_others() {
 }
 
 #[test]
+fn names_are_derived_as_the_nixos_modules_derive_them() {
+    let text = std::fs::read_to_string(contract().join("derived/names.json")).unwrap();
+    let derived: Vec<std::collections::BTreeMap<String, String>> = serde_json::from_str(&text).unwrap();
+    assert!(derived.len() > 5);
+    for entry in derived {
+        let name = mvm_spec::VmName::new(entry["name"].as_str()).unwrap();
+        assert_eq!(name.tap(), entry["tap"], "{name}");
+        assert_eq!(name.bridge(), entry["bridge"], "{name}");
+        assert_eq!(name.mac().to_string(), entry["mac"], "{name}");
+    }
+}
+
+#[test]
 fn each_broken_rule_is_named_with_its_field() {
     let text = std::fs::read_to_string(contract().join("invalid/rules.json")).unwrap();
     let said = mvm_spec::parse(&text).unwrap_err().to_string();
