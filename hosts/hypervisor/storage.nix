@@ -37,32 +37,25 @@ in
 
   services.zfs.autoScrub.enable = cfg.zfs.enable;
 
-  systemd.services = {
-    "hypervisor-storage@" = {
-      description = "Storage of MicroVM '%i'";
-      before = [
-        "install-microvm-%i.service"
-        "microvm-virtiofsd@%i.service"
-      ];
-      after = [ "local-fs.target" ] ++ lib.optional cfg.zfs.enable "zfs-mount.service";
-      requires = lib.optional cfg.zfs.enable "zfs-import-${cfg.zfs.pool}.service";
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart =
-          # With -p a dataset that exists is success, and is left as it is.
-          lib.optional cfg.zfs.enable "${config.boot.zfs.package}/sbin/zfs create -p ${options} ${parent}/%i"
-          ++ [
-            # Nobody but the VM's own processes and root passes through here to the guest's files.
-            "${install} --directory --mode=0750 --owner=microvm --group=kvm /var/lib/microvms/%i"
-            "${install} --directory --mode=0755 --owner=root --group=root /var/lib/microvms/%i/etc /var/lib/microvms/%i/var"
-          ];
-      };
-    };
-
-    "microvm-virtiofsd@" = {
-      requires = [ "hypervisor-storage@%i.service" ];
-      after = [ "hypervisor-storage@%i.service" ];
+  systemd.services."hypervisor-storage@" = {
+    description = "Storage of MicroVM '%i'";
+    before = [
+      "install-microvm-%i.service"
+      "microvm-virtiofsd@%i.service"
+    ];
+    after = [ "local-fs.target" ] ++ lib.optional cfg.zfs.enable "zfs-mount.service";
+    requires = lib.optional cfg.zfs.enable "zfs-import-${cfg.zfs.pool}.service";
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      ExecStart =
+        # With -p a dataset that exists is success, and is left as it is.
+        lib.optional cfg.zfs.enable "${config.boot.zfs.package}/sbin/zfs create -p ${options} ${parent}/%i"
+        ++ [
+          # Nobody but the VM's own processes and root passes through here to the guest's files.
+          "${install} --directory --mode=0700 --owner=microvm --group=kvm /var/lib/microvms/%i"
+          "${install} --directory --mode=0755 --owner=root --group=root /var/lib/microvms/%i/etc /var/lib/microvms/%i/var"
+        ];
     };
   };
 

@@ -16,14 +16,22 @@ in
     inherit (cfg) updateFlake;
   }) cfg.vms;
 
-  systemd.services = lib.mapAttrs' (
+  # Of these VMs only: others on this machine, of `services.microvm-dev`, keep their files elsewhere.
+  systemd.services = lib.concatMapAttrs (
     name:
     { directory, ... }:
-    lib.nameValuePair "install-microvm-${name}" {
-      requires = [ "hypervisor-storage@${name}.service" ];
-      after = [ "hypervisor-storage@${name}.service" ];
-      # microvm.nix takes a VM with a directory for installed. This one has its directory, a dataset, before that.
-      unitConfig.ConditionPathExists = lib.mkForce "!${directory}/current";
+    let
+      afterStorage = {
+        requires = [ "hypervisor-storage@${name}.service" ];
+        after = [ "hypervisor-storage@${name}.service" ];
+      };
+    in
+    {
+      "microvm-virtiofsd@${name}" = afterStorage;
+      "install-microvm-${name}" = afterStorage // {
+        # microvm.nix takes a VM with a directory for installed. This one has its directory, a dataset, before that.
+        unitConfig.ConditionPathExists = lib.mkForce "!${directory}/current";
+      };
     }
   ) names;
 

@@ -9,29 +9,23 @@
   self,
 }:
 let
-  # Nothing if all tests of the folder pass, else an error that has those that don't.
-  evaluated =
-    dir: given:
-    let
-      result = import ../../tests/run.nix { inherit dir given; };
-    in
+  # Nothing if all tests passed, else an error that has those that didn't.
+  passed =
+    name: result:
     if result.failed == [ ] then
       emptyFile
     else
-      throw "tests of ${toString dir} fail: ${lib.generators.toPretty { } result.failed}";
-
-  world = import ../../tests/eval/support/world.nix {
-    nixpkgs = self.inputs.nixpkgs.outPath;
-    microvm = self.inputs.microvm.outPath;
-  };
+      throw "tests/${name} fails: ${lib.generators.toPretty { } result.failed}";
 in
 {
-  pure = evaluated ../../tests/pure { };
+  pure = passed "pure" (import ../../tests/run.nix { dir = ../../tests/pure; });
 
-  eval = evaluated ../../tests/eval {
-    inherit world;
-    inherit (world) lib;
-  };
+  eval = passed "eval" (
+    import ../../tests/eval {
+      nixpkgs = self.inputs.nixpkgs.outPath;
+      microvm = self.inputs.microvm.outPath;
+    }
+  );
 
   nix =
     runCommand "microvm-dev-nix"

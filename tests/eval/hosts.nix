@@ -138,6 +138,17 @@ in
     ];
   };
 
+  "only the VMs of the table have their files there, whatever else runs on the machine" = {
+    expr = {
+      all = hypervisor.systemd.services."microvm-virtiofsd@".requires;
+      theirs = lib.genAttrs vms (name: hypervisor.systemd.services."microvm-virtiofsd@${name}".requires);
+    };
+    expected = {
+      all = [ ];
+      theirs = lib.genAttrs vms (name: [ "hypervisor-storage@${name}.service" ]);
+    };
+  };
+
   "no unit of the storage destroys anything" = {
     expr = lib.filter (word: lib.hasInfix word (unit "hypervisor-storage@.service")) [
       "destroy"
