@@ -43,7 +43,12 @@ in
           "AF_NETLINK"
           "AF_INET"
         ];
-        CapabilityBoundingSet = [ "CAP_NET_ADMIN" ];
+        # For nft, to which it hands what it has.
+        CapabilityBoundingSet = [
+          "CAP_NET_ADMIN"
+          "CAP_NET_RAW"
+        ];
+        SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
       };
     };
   };

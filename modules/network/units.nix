@@ -71,6 +71,7 @@ in
           CapabilityBoundingSet = [
             "CAP_CHOWN"
             "CAP_DAC_OVERRIDE"
+            "CAP_FOWNER"
             "CAP_KILL"
             "CAP_NET_ADMIN"
             "CAP_NET_BIND_SERVICE"
@@ -92,6 +93,8 @@ in
             "@setuid"
             "~@resources"
           ];
+          # A view's directories are for the child's user, too.
+          UMask = "0022";
         };
       };
 
@@ -161,7 +164,12 @@ in
             "AF_INET"
             "AF_NETLINK"
           ];
-          CapabilityBoundingSet = [ "CAP_NET_ADMIN" ];
+          # For nft, to which it hands what it has.
+          CapabilityBoundingSet = [
+            "CAP_NET_ADMIN"
+            "CAP_NET_RAW"
+          ];
+          SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
         };
       };
     };
