@@ -16,16 +16,18 @@ let
       emptyFile
     else
       throw "tests/${name} fails: ${lib.generators.toPretty { } result.failed}";
+
+  inputs = {
+    nixpkgs = self.inputs.nixpkgs.outPath;
+    microvm = self.inputs.microvm.outPath;
+  };
 in
 {
   pure = passed "pure" (import ../../tests/run.nix { dir = ../../tests/pure; });
 
-  eval = passed "eval" (
-    import ../../tests/eval {
-      nixpkgs = self.inputs.nixpkgs.outPath;
-      microvm = self.inputs.microvm.outPath;
-    }
-  );
+  eval = passed "eval" (import ../../tests/eval inputs);
+  hosts = passed "flake" (import ../../tests/flake (inputs // { file = "hosts.nix"; }));
+  examples = passed "flake" (import ../../tests/flake (inputs // { file = "examples.nix"; }));
 
   nix =
     runCommand "microvm-dev-nix"

@@ -14,7 +14,7 @@ let
   # As a user of microvm.nix would write what a VM of ours without any settings is.
   plainVm =
     name:
-    { lib, ... }:
+    { ... }:
     {
       imports = [ world.compat ];
       networking = {

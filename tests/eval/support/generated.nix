@@ -53,7 +53,7 @@ units
 )
 // golden "polkit.rules" config.security.polkit.extraConfig
 // golden "tmpfiles.conf" tmpfiles
-// import ./generated-hosts.nix world
+// import ../../flake/support/generated.nix world
 // {
   "docs/reference/options.md" = import ./options-page.nix {
     inherit lib;

@@ -1,4 +1,4 @@
-# What hosts/hypervisor generates, for the same comparison: path → text. tests/hypervisor tries the rules with packets.
+# What hosts/hypervisor generates, for the comparison of goldens: path → text. tests/hypervisor tries the rules with packets.
 world:
 let
   inherit (world) lib;
