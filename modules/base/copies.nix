@@ -1,82 +1,26 @@
-# One evaluated guest, many runners. What a copy is told apart by reaches it when it runs: host name and, where there
-# are no credentials, machine id on the kernel's command line; address by DHCP, to its MAC; keys by credentials or the
-# share of its own. So a copy costs one small derivation, not an evaluation of NixOS.
+# Copies: one evaluated guest, many runners. A copy costs the evaluation of a small derivation and of its unit's limits. It
+# is no entry of `microvm.vms`, each of which is five units and, for its guest, seconds.
 {
-  cfg,
+  config,
   lib,
   pkgs,
+  ...
 }:
 let
-  pure = import ../lib;
+  cfg = config.services.microvm-dev;
+  guest = import ./guest.nix { inherit cfg lib; };
   microvmLib = import (cfg.microvmNix + "/lib") { inherit lib; };
+  families = lib.filterAttrs (_: vm: vm.enable && vm.copies != null) cfg.vms;
+  copies = lib.filter (instance: instance.index != 0) cfg.instances;
 
-  # Name in the guest (systemd.system-credentials(7) for those of systemd's own), file in the VM's identity/. QEMU's
-  # firmware configuration has names of at most 55 characters, 27 of which are systemd's.
-  credentials = [
-    {
-      id = "microvm-dev.ssh-host-key";
-      file = "ssh_host_ed25519_key";
-    }
-    {
-      id = "microvm-dev.authorized-keys";
-      file = "authorized_keys";
-    }
-    {
-      id = "system.machine_id";
-      file = "machine-id";
-    }
-  ];
-
-  # Where systemd puts what LoadCredential= of the VM's unit names.
-  credentialFiles =
-    name:
-    lib.listToAttrs (
-      map (
-        { id, ... }:
-        lib.nameValuePair id "/run/credentials/microvm@${name}.service/${id}"
-      ) credentials
-    );
-
-  # The kernel's parameters that say who it is.
-  kernelParams =
-    name: vm:
-    [ "systemd.hostname=${name}" ]
-    ++ lib.optional (
-      !pure.hypervisors.${vm.hypervisor}.credentials
-    ) "systemd.machine_id=${pure.names.machineId name}";
-
-  # The tap's name in the guest that stands for all copies; no VM can have it (pkgs/mvm-spec/src/name.rs).
+  # Stands for the name of every copy's tap in the guest; no VM has it (pkgs/mvm-spec/src/name.rs).
   placeholder = "mvm_copy";
 
-  # What makes a guest without copies a certain VM.
-  identity = name: vm: {
-    networking.hostName = name;
-    microvm =
-      lib.optionalAttrs (cfg.specs.${name} ? network) {
-        interfaces = [
-          {
-            type = "tap";
-            id = pure.names.tap name;
-            inherit (cfg.specs.${name}.network) mac;
-          }
-        ];
-      }
-      // lib.optionalAttrs pure.hypervisors.${vm.hypervisor}.credentials {
-        credentialFiles = credentialFiles name;
-      }
-      // lib.optionalAttrs pure.hypervisors.${vm.hypervisor}.notify { vsock.cid = pure.names.cid name; }
-      // {
-        kernelParams = kernelParams name vm;
-      };
-  };
-in
-{
-  inherit credentials identity;
-
-  # The same as microvm.nix's own `microvm.vms.<name>.config`, with modules and package set of the host.
+  # The same as microvm.nix's own `microvm.vms.<name>.config`, with modules and package set of the host. The first copy's
+  # spec stands for all, in what they have in common.
   evaluate =
-    modules:
-    import (pkgs.path + "/nixos/lib/eval-config.nix") {
+    family: vm:
+    (import (pkgs.path + "/nixos/lib/eval-config.nix") {
       modules = [
         (cfg.microvmNix + "/nixos-modules/microvm")
         (
@@ -89,63 +33,118 @@ in
                 id = placeholder;
                 mac = "02:00:00:00:00:00";
               };
-              vsock.cid = lib.mkIf pure.hypervisors.${vmSpec.guest.hypervisor}.notify 3;
+              vsock.cid = lib.mkIf (guest.able vm).notify 3;
             };
           }
         )
       ]
-      ++ modules;
+      ++ guest.modules vm cfg.specs."${family}-1";
       inherit pkgs;
       system = pkgs.stdenv.hostPlatform.system;
-    };
+    }).config;
+  guests = lib.mapAttrs evaluate families;
 
-  # What microvm.nix's host module reads of a guest, for the copy `name`.
-  of =
-    guest: vm: name:
+  runner =
+    { family, name, ... }:
     let
-      base = guest.config.microvm;
-      spec = cfg.specs.${name};
-      retap = lib.replaceStrings [ placeholder ] [ (pure.names.tap name) ];
+      base = guests.${family}.microvm;
+      identity = guest.identity families.${family} name;
+      retap = lib.replaceStrings [ placeholder ] (map (interface: interface.id) identity.interfaces);
+      taps = lib.optionals (identity.interfaces != [ ]) [
+        "tap-up"
+        "tap-down"
+      ];
     in
-    {
-      config = {
-        system.build.toplevel = guest.config.system.build.toplevel;
-        microvm = {
-          # Asked only for directories to make.
-          inherit (base) shares;
-          declaredRunner = microvmLib.buildRunner {
-            inherit pkgs;
-            inherit (guest.config.system.build) toplevel;
-            microvmConfig = base // {
-              hostName = name;
-              interfaces = lib.optional (spec ? network) (
-                lib.head base.interfaces
-                // {
-                  id = pure.names.tap name;
-                  inherit (spec.network) mac;
-                }
-              );
-              kernelParams = base.kernelParams ++ kernelParams name vm;
-              binScripts =
-                base.binScripts
-                // lib.mapAttrs (_: retap) (
-                  lib.filterAttrs (
-                    script: _:
-                    lib.elem script [
-                      "tap-up"
-                      "tap-down"
-                    ]
-                  ) base.binScripts
-                );
-              credentialFiles =
-                base.credentialFiles
-                // lib.optionalAttrs pure.hypervisors.${vm.hypervisor}.credentials (credentialFiles name);
-              vsock =
-                base.vsock
-                // lib.optionalAttrs pure.hypervisors.${vm.hypervisor}.notify { cid = pure.names.cid name; };
-            };
-          };
-        };
+    microvmLib.buildRunner {
+      inherit pkgs;
+      inherit (guests.${family}.system.build) toplevel;
+      microvmConfig = base // {
+        hostName = name;
+        # The options that an interface has besides.
+        interfaces = lib.zipListsWith (a: b: a // b) base.interfaces identity.interfaces;
+        kernelParams = base.kernelParams ++ identity.kernelParams;
+        binScripts = base.binScripts // lib.genAttrs taps (script: retap base.binScripts.${script});
+        credentialFiles = base.credentialFiles // identity.credentialFiles;
+        vsock = base.vsock // identity.vsock;
       };
     };
+
+  runners = lib.listToAttrs (
+    map (instance: lib.nameValuePair instance.name (runner instance)) copies
+  );
+
+  unit =
+    { family, name, ... }:
+    let
+      own = guest.unit families.${family} name;
+    in
+    lib.nameValuePair "microvm@${name}" {
+      overrideStrategy = "asDropin";
+      path = lib.mkForce [ ];
+      restartTriggers = own.restartTriggers ++ [ runners.${name} ];
+      serviceConfig = own.serviceConfig // {
+        # As microvm.nix has it for its own.
+        Type = if (guest.able families.${family}).notify then "notify" else "simple";
+        X-RestartIfChanged = [
+          ""
+          true
+        ];
+      };
+    };
+in
+{
+  options.services.microvm-dev.runners = lib.mkOption {
+    type = lib.types.attrsOf lib.types.package;
+    internal = true;
+    readOnly = true;
+    description = "What runs each copy.";
+  };
+  options.services.microvm-dev.guests = lib.mkOption {
+    type = lib.types.attrsOf lib.types.raw;
+    internal = true;
+    readOnly = true;
+    description = "The evaluated guest of each VM with copies.";
+  };
+
+  config = lib.mkMerge [
+    { services.microvm-dev = { inherit guests runners; }; }
+    (lib.mkIf (cfg.enable && copies != [ ]) {
+      environment.etc."microvm-dev/runners".source = pkgs.linkFarm "microvm-dev-runners" runners;
+
+      systemd.services = lib.listToAttrs (map unit copies) // {
+        # What `install-microvm-NAME` is to the VMs of microvm.nix.
+        "microvm-dev-install@" = {
+          description = "Start script of VM '%i'";
+          before = map (unit: "${unit}@%i.service") [
+            "microvm"
+            "microvm-tap-interfaces"
+            "microvm-macvtap-interfaces"
+            "microvm-pci-devices"
+            "microvm-virtiofsd"
+            "microvm-set-booted"
+          ];
+          partOf = [ "microvm@%i.service" ];
+          unitConfig.ConditionPathExists = "/etc/microvm-dev/runners/%i";
+          restartIfChanged = false;
+          scriptArgs = "%i";
+          script = ''
+            mkdir -p ${config.microvm.stateDir}/"$1"
+            cd ${config.microvm.stateDir}/"$1"
+            ln -sTf "$(readlink /etc/microvm-dev/runners/"$1")" current
+            chown -h microvm:kvm . current
+          '';
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+          };
+        };
+        "microvm@".requires = [ "microvm-dev-install@%i.service" ];
+        "microvm@".after = [ "microvm-dev-install@%i.service" ];
+      };
+
+      microvm.autostart = map (instance: instance.name) (
+        lib.filter (instance: families.${instance.family}.autostart) copies
+      );
+    })
+  ];
 }

@@ -5,6 +5,7 @@
     ./vm.nix
     ./specs.nix
     ./guests.nix
+    ./copies.nix
     ./units.nix
     ./assertions.nix
   ];

@@ -13,10 +13,32 @@ let
 in
 {
   "all copies are one guest" = {
-    expr =
-      (world.guest desk "job-1").system.build.toplevel.drvPath == (world.guest desk "job-2")
-      .system.build.toplevel.drvPath;
-    expected = true;
+    expr = {
+      evaluated = lib.attrNames desk.services.microvm-dev.guests;
+      # Where the system is, with the hash.
+      systems = lib.length (
+        lib.unique (
+          map
+            (
+              name:
+              builtins.match ".*init=(/nix/store/[^/]*)/init.*" (
+                lib.replaceStrings [ "\n" ] [ " " ] desk.services.microvm-dev.runners.${name}.buildCommand
+              )
+            )
+            [
+              "job-1"
+              "job-2"
+            ]
+        )
+      );
+    };
+    expected = {
+      evaluated = [
+        "job"
+        "vmm"
+      ];
+      systems = 1;
+    };
   };
   "runners differ in name and MAC alone" = {
     expr = common "job-1" == common "job-2";
@@ -50,17 +72,72 @@ in
     expr = lib.hasInfix "--shared-dir=/run/microvm-dev/self/project" (runner "job-1");
     expected = true;
   };
-  "copies are restarted when they change" = {
-    expr = desk.systemd.services."microvm@job-1".serviceConfig.X-RestartIfChanged;
-    expected = [
-      ""
-      true
-    ];
+  "copies are restarted when what runs them changes" = {
+    expr = {
+      restart = desk.systemd.services."microvm@job-1".serviceConfig.X-RestartIfChanged;
+      triggers =
+        lib.elem desk.services.microvm-dev.runners.job-1
+          desk.systemd.services."microvm@job-1".restartTriggers;
+    };
+    expected = {
+      restart = [
+        ""
+        true
+      ];
+      triggers = true;
+    };
+  };
+  "a copy adds one unit, and it is a drop-in" = {
+    expr =
+      let
+        of = name: lib.filter (lib.hasInfix name) (lib.attrNames desk.systemd.services);
+      in
+      {
+        units = of "job-1";
+        strategy = desk.systemd.services."microvm@job-1".overrideStrategy;
+        entries = lib.attrNames desk.microvm.vms;
+      };
+    expected = {
+      units = [ "microvm@job-1" ];
+      strategy = "asDropin";
+      entries = [
+        "db"
+        "shop"
+      ];
+    };
+  };
+  "a copy's start script is put where microvm.nix's units look, before they do" = {
+    expr =
+      let
+        install = desk.systemd.services."microvm-dev-install@";
+      in
+      {
+        before = lib.all (unit: lib.elem "${unit}@%i.service" install.before) [
+          "microvm"
+          "microvm-tap-interfaces"
+          "microvm-virtiofsd"
+          "microvm-set-booted"
+        ];
+        required = lib.elem "microvm-dev-install@%i.service" desk.systemd.services."microvm@".requires;
+        condition = install.unitConfig.ConditionPathExists;
+        inherit (install) script;
+      };
+    expected = {
+      before = true;
+      required = true;
+      condition = "/etc/microvm-dev/runners/%i";
+      script = ''
+        mkdir -p /var/lib/microvms/"$1"
+        cd /var/lib/microvms/"$1"
+        ln -sTf "$(readlink /etc/microvm-dev/runners/"$1")" current
+        chown -h microvm:kvm . current
+      '';
+    };
   };
   "where no credential brings a machine id, the kernel's command line does, and each its own" = {
     expr =
       let
-        runners = map (name: (world.guest world.hosts.desk name).microvm.declaredRunner.buildCommand) [
+        runners = map (name: desk.services.microvm-dev.runners.${name}.buildCommand) [
           "vmm-1"
           "vmm-2"
         ];

@@ -166,8 +166,8 @@ in
   };
   "a VM starts with the host, unless it is told not to" = {
     expr = {
-      desk = desk.microvm.autostart;
-      odd = odd.microvm.autostart;
+      desk = lib.sort lib.lessThan desk.microvm.autostart;
+      odd = lib.sort lib.lessThan odd.microvm.autostart;
     };
     expected = {
       desk = [

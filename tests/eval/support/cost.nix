@@ -12,55 +12,52 @@ let
   names = lib.genList (n: "vm${toString n}") count;
 
   # As a user of microvm.nix would write what a VM of ours without any settings is.
-  plainVm =
-    name:
-    { ... }:
-    {
-      imports = [ world.compat ];
-      networking = {
-        hostName = name;
-        useDHCP = false;
-        useNetworkd = true;
-        firewall.enable = false;
-      };
-      systemd.network.networks."10-lan" = {
-        matchConfig.Type = "ether";
-        networkConfig.DHCP = "ipv4";
-      };
-      services.openssh = {
-        enable = true;
-        settings.PasswordAuthentication = false;
-      };
-      users.mutableUsers = false;
-      users.allowNoPasswordLogin = true;
-      security.sudo.wheelNeedsPassword = false;
-      system.stateVersion = "24.11";
-      microvm = {
-        mem = 1024;
-        vcpu = 2;
-        shares = [
-          {
-            tag = "ro-store";
-            proto = "virtiofs";
-            source = "/nix/store";
-            mountPoint = "/nix/.ro-store";
-          }
-          {
-            tag = "project";
-            proto = "virtiofs";
-            source = "/srv/project";
-            mountPoint = "/project";
-          }
-        ];
-        interfaces = [
-          {
-            type = "tap";
-            id = "tap-${name}";
-            mac = (import ../../../modules/lib).names.mac name;
-          }
-        ];
-      };
+  plainVm = name: _: {
+    imports = [ world.compat ];
+    networking = {
+      hostName = name;
+      useDHCP = false;
+      useNetworkd = true;
+      firewall.enable = false;
     };
+    systemd.network.networks."10-lan" = {
+      matchConfig.Type = "ether";
+      networkConfig.DHCP = "ipv4";
+    };
+    services.openssh = {
+      enable = true;
+      settings.PasswordAuthentication = false;
+    };
+    users.mutableUsers = false;
+    users.allowNoPasswordLogin = true;
+    security.sudo.wheelNeedsPassword = false;
+    system.stateVersion = "24.11";
+    microvm = {
+      mem = 1024;
+      vcpu = 2;
+      shares = [
+        {
+          tag = "ro-store";
+          proto = "virtiofs";
+          source = "/nix/store";
+          mountPoint = "/nix/.ro-store";
+        }
+        {
+          tag = "project";
+          proto = "virtiofs";
+          source = "/srv/project";
+          mountPoint = "/project";
+        }
+      ];
+      interfaces = [
+        {
+          type = "tap";
+          id = "tap-${name}";
+          mac = (import ../../../modules/lib).names.mac name;
+        }
+      ];
+    };
+  };
 
   ours = vm: vm // { projectDir = "/srv/project"; };
   modules = {

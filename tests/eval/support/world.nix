@@ -136,14 +136,22 @@ rec {
     ];
   };
 
-  # What microvm.nix's host module knows of the guest of the VM `name`.
+  # The configuration of the guest of the VM `name`; of a copy, the one of all.
   guest =
     config: name:
     let
-      vm = config.microvm.vms.${name};
+      cfg = config.services.microvm-dev;
+      inherit (lib.findFirst (instance: instance.name == name) (throw "no VM ${name}") cfg.instances)
+        family
+        index
+        ;
     in
-    if vm.evaluatedConfig != null then vm.evaluatedConfig.config else vm.config.config;
+    if index == 0 then config.microvm.vms.${name}.config.config else cfg.guests.${family};
 
   # Of a legible host, what runs the VM `name`.
-  runner = config: name: anonymous (guest config name).microvm.declaredRunner.buildCommand;
+  runner =
+    config: name:
+    anonymous
+      (config.services.microvm-dev.runners.${name} or (guest config name).microvm.declaredRunner)
+      .buildCommand;
 }
