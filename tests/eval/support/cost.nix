@@ -12,7 +12,7 @@ let
   names = lib.genList (n: "vm${toString n}") count;
 
   # As a user of microvm.nix would write what a VM of ours without any settings is.
-  plainVm = name: _: {
+  plainVm = name: {
     imports = [ world.compat ];
     networking = {
       hostName = name;

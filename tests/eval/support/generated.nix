@@ -44,6 +44,15 @@ let
     ) config.systemd.tmpfiles.settings."10-microvm-dev"
   );
 
+  # What ours adds to the unit of the file servers, which is microvm.nix's.
+  servers = lib.concatStrings (
+    lib.concatLists (
+      lib.mapAttrsToList (key: values: map (value: "${key}=${value}\n") (lib.toList values)) (
+        import ../../../modules/base/self.nix
+      )
+    )
+  );
+
   golden = name: text: { "tests/eval/golden/${name}" = text; };
 in
 units
@@ -51,6 +60,7 @@ units
 // golden "config.toml" (
   builtins.unsafeDiscardStringContext config.environment.etc."microvm-dev/config.toml".source.text
 )
+// golden "units/microvm-virtiofsd@.service.d/self.conf" "[Service]\n${servers}"
 // golden "polkit.rules" config.security.polkit.extraConfig
 // golden "tmpfiles.conf" tmpfiles
 // import ../../flake/support/generated.nix world
