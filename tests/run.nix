@@ -3,11 +3,11 @@
 {
   dir,
   given ? { },
+  files ? builtins.filter (name: builtins.match ".*\\.nix" name != null && name != "default.nix") (
+    builtins.attrNames (builtins.readDir dir)
+  ),
 }:
 let
-  files = builtins.filter (name: builtins.match ".*\\.nix" name != null && name != "default.nix") (
-    builtins.attrNames (builtins.readDir dir)
-  );
 
   load =
     file:

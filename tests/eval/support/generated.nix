@@ -17,14 +17,7 @@ let
     }
   ];
 
-  # Without what NixOS sets for every unit: paths of its own programs and locales.
-  unit =
-    name:
-    lib.concatStringsSep "\n" (
-      lib.filter (line: !lib.hasPrefix "Environment=" line) (
-        lib.splitString "\n" (world.anonymous config.systemd.units.${name}.text)
-      )
-    );
+  unit = world.ownLines config;
 
   units = lib.listToAttrs (
     map (name: lib.nameValuePair "tests/eval/golden/units/${name}" (unit name)) [
@@ -70,6 +63,7 @@ units
 // golden "units/microvm-virtiofsd@.service.d/self.conf" "[Service]\n${servers}"
 // golden "polkit.rules" config.security.polkit.extraConfig
 // golden "tmpfiles.conf" tmpfiles
+// import ../../flake/support/generated.nix world
 // {
   "docs/reference/options.md" = import ./options-page.nix {
     inherit lib;

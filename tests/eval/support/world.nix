@@ -102,6 +102,13 @@ rec {
   # The text of a unit, without the store's hashes and what only the package set's version decides.
   unit = config: name: anonymous config.systemd.units.${name}.text;
 
+  # The same without what NixOS sets for every unit: paths of its own programs and locales.
+  ownLines =
+    config: name:
+    lib.concatStringsSep "\n" (
+      lib.filter (line: !lib.hasPrefix "Environment=" line) (lib.splitString "\n" (unit config name))
+    );
+
   # Where versions are told from names, numbers of copies are not.
   anonymous =
     text:

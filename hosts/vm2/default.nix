@@ -1,0 +1,4 @@
+{
+  imports = [ ../hypervisor/guest ];
+  networking.hostName = "vm2";
+}
