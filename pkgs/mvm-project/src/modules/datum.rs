@@ -225,6 +225,13 @@ impl<'a> Reader<'a> {
                 Property::Merge(_) => self.lost(path, &Unknown::new(at, "it is put together by mkMerge")),
             },
             Value::Unknown(unknown) => self.lost(path, &unknown),
+            // `extensions: [ extensions.postgis ]`.
+            function @ Value::Lambda(_) if path == ["services", "postgres", "extensions"] => {
+                let set = Package { from: "nixpkgs".into(), attr: vec!["postgresqlPackages".into()], changed: None };
+                let set = Value::Package(std::rc::Rc::new(set));
+                let list = self.eval.call(&function, crate::nix::Thunk::made(at, set), at);
+                self.convert(path, list, at)
+            }
             other => self.lost(path, &Unknown::new(at, format!("it is {}", other.kind()))),
         });
         datum.unwrap_or_else(|unknown| self.lost(path, &unknown))

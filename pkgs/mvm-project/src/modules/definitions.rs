@@ -68,7 +68,7 @@ impl Modules {
             if let Some(unknown) = found.unknown.first() {
                 return Some(Value::Unknown(unknown.clone()));
             }
-            let default = super::defaults::value(self, eval, &names, at)?;
+            let default = self.default(eval, &names, at)?;
             // What a module that is not known sets, we don't see.
             return Some(match self.open.borrow().first() {
                 Some(unknown) if !super::defaults::fixed(&names) => Value::Unknown(unknown.clone()),
@@ -102,6 +102,20 @@ impl Modules {
                 Value::List(Rc::new(whole))
             }
             other => other.clone(),
+        })
+    }
+}
+
+impl Modules {
+    /// devenv's default of `config.PATH`, or what lies below a default that is a package.
+    fn default(&self, eval: &Eval, path: &[&str], at: At) -> Option<Value> {
+        super::defaults::value(self, eval, path, at).or_else(|| {
+            let (name, parent) = path.split_last()?;
+            match self.default(eval, parent, at)? {
+                package @ Value::Package(_) => Some(eval.attribute(&package, name, at)),
+                Value::Unknown(unknown) => Some(Value::Unknown(unknown)),
+                _ => None,
+            }
         })
     }
 }
@@ -147,6 +161,12 @@ fn walk(eval: &Eval, value: Value, path: &[&str], context: &Context, found: &mut
             }
             None => found.unknown.extend(set.open.iter().cloned()),
         },
+        // `config.languages.python.package.pkgs.flask`: below the option, in nixpkgs.
+        value @ (Value::Package(_) | Value::Symbol(_)) if !path.is_empty() => {
+            let below = |value: Value, name: &&str| eval.attribute(&value, name, context.at);
+            let value = path.iter().fold(value, below);
+            walk(eval, value, &[], context, found);
+        }
         value => match path.is_empty() {
             true => found.definitions.push(Definition {
                 value,

@@ -2,7 +2,7 @@
 
 use super::Modules;
 use crate::nix::value::{At, Symbol, Unknown, Value};
-use crate::nix::{Arguments, Eval};
+use crate::nix::Eval;
 use std::path::Path;
 
 /// Modules of one project; real ones have a dozen.
@@ -31,7 +31,7 @@ impl Modules {
             self.unknown(Unknown::new(from, "there are too many modules; do they import each other?"));
             return;
         }
-        let set = match Arguments::Module.apply(eval, value, from) {
+        let set = match self.arguments.apply(eval, value, from) {
             Value::Attrs(set) => set,
             Value::Unknown(unknown) => return self.unknown(unknown),
             property @ Value::Property(_) => {

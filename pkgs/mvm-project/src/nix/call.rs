@@ -2,7 +2,6 @@
 
 use super::Eval;
 use super::native::Native;
-use super::scope::Env;
 use super::thunk::Thunk;
 use super::value::{At, Attrs, Entry, Lambda, Package, Symbol, Unknown, Value};
 use rnix::ast::Param;

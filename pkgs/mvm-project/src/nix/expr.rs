@@ -4,7 +4,7 @@ use super::Eval;
 use super::scope::Env;
 use super::thunk::Thunk;
 use super::value::{At, Lambda, Piece, Symbol, Unknown, Value};
-use rnix::ast::{self, AstToken as _, Expr, HasEntry as _, InterpolPart};
+use rnix::ast::{self, AstToken as _, Expr, InterpolPart};
 use rowan::ast::AstNode as _;
 use std::rc::Rc;
 

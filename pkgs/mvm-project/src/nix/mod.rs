@@ -20,7 +20,7 @@ mod thunk;
 pub mod value;
 
 pub use module_args::Arguments;
-pub use source::{FILE_MAX_BYTES, Problem};
+pub use source::Problem;
 pub use thunk::Thunk;
 
 use crate::modules::Modules;

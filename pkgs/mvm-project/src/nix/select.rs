@@ -72,6 +72,10 @@ impl Eval {
             Value::Symbol(symbol) => self.symbol_attribute(symbol, name, at),
             Value::Package(package) => Some(package_attribute(package, name, at)),
             Value::Unknown(unknown) => Some(Value::Unknown(unknown.clone())),
+            // `pkgs.mkShell.override { stdenv = …; } { … }`.
+            Value::Native(native) if name == "override" && native.def.name.starts_with("mkShell") => {
+                natives::pkgs_function("mkShellChanged")
+            }
             Value::Property(_) => Some(Value::unknown(at, "it depends on a module property (mkIf, mkForce, …)")),
             _ => None,
         }
@@ -162,7 +166,7 @@ fn package_attribute(package: &Rc<Package>, name: &str, at: At) -> Value {
         "override" | "overrideAttrs" | "withPackages" | "withExtensions" | "overrideScope" | "buildEnv"
         | "withComponents" | "withPlugins" => natives::change(package, name),
         "version" | "pname" | "name" | "meta" | "outPath" | "src" | "passthru" | "nativeBuildInputs"
-        | "buildInputs" => {
+        | "buildInputs" | "shellHook" | "drvPath" | "outputs" | "text" => {
             Value::Unknown(Unknown::new(at, format!("it depends on {}", package.expression())))
         }
         _ => {

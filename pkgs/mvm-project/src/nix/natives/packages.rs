@@ -36,7 +36,7 @@ pub const LIB: &[Def] = &[
 pub const PKGS: &[Def] = &[
     def("mkShell", 1, shell),
     def("mkShellNoCC", 1, shell),
-    def("mkDevShell", 1, shell),
+    def("mkShellChanged", 2, |eval, args, at| shell(eval, &args[1..], at)),
     def("callPackage", 2, |_, _, _| made_here("callPackage", None)),
     def("derivation", 1, |_, _, _| made_here("derivation", None)),
     def("runCommand", 3, |eval, args, at| named(eval, args, at, "runCommand")),
