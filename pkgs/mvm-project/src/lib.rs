@@ -3,11 +3,13 @@
 //! [`detect::detect`] reads a project's files and returns the facts ([`project::Project`]), each with its place and how
 //! sure it is; what can't be known is listed, not guessed.
 
+pub mod cli;
 pub mod detect;
 mod error;
 mod files;
 mod modules;
 mod nix;
+pub mod plan;
 mod position;
 pub mod project;
 pub mod quote;

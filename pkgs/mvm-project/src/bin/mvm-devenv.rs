@@ -1,4 +1,7 @@
-fn main(){
- let p = mvm_project::detect::detect(std::path::Path::new(&std::env::args().nth(1).unwrap())).unwrap();
- println!("{}", serde_json::to_string_pretty(&p).unwrap());
+//! `mvm-devenv`: what a project needs, and what its VM would get.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mvm_project::cli::main()
 }

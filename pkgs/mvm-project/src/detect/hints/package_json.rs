@@ -39,7 +39,7 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
             env: BTreeMap::new(),
             after: Vec::new(),
             ports: port(command).into_iter().map(|port| ("main".to_owned(), port)).collect(),
-            certainty: Certainty::Hint,
+            certainty: Certainty::Likely,
             at: hint.line_of(&format!("\"{script}\"")),
         });
         break;
