@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod detect;
+pub mod envrc;
 mod error;
 mod files;
 mod modules;

@@ -1,6 +1,8 @@
 //! The command line of `mvm-devenv`.
 
+pub mod create_env;
 mod detect;
+mod export;
 mod plan;
 mod services;
 
@@ -38,6 +40,8 @@ pub struct Cli {
 enum Verb {
     /// Shows what a project's files say it needs, with places and what is not known.
     Detect(detect::Args),
+    /// Prints what a shell on the host should know of a project's VM.
+    Export(export::Args),
     /// Lists the services that are known, and how true the mapping is.
     Services(services::Args),
     /// Writes the man pages into a directory.
@@ -63,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.verb {
         None => cli.plan.run(),
         Some(Verb::Detect(args)) => args.run(),
+        Some(Verb::Export(args)) => args.run(),
         Some(Verb::Services(args)) => args.run(),
         Some(Verb::Man { dir }) => {
             let failed = || format!("can't write man pages to {}", dir.display());

@@ -30,9 +30,19 @@ pub struct PlannedService {
     pub variables: BTreeMap<String, String>,
     /// Where it is switched on.
     pub at: Position,
+    /// Variables with places for ports.
+    #[serde(skip)]
+    templates: BTreeMap<String, String>,
     /// Options of NixOS.
     #[serde(skip)]
     pub options: BTreeMap<Vec<String>, NixValue>,
+}
+
+impl PlannedService {
+    /// The variables where the ports are others: on the host.
+    pub fn variables_with(&self, ports: &BTreeMap<String, u16>) -> BTreeMap<String, String> {
+        services::with_ports(&self.templates, ports)
+    }
 }
 
 /// Plans the services that are known; says what is left out, and what differs.
@@ -51,20 +61,22 @@ pub fn planned(project: &Project, notes: &mut Vec<Note>) -> Vec<PlannedService> 
         }
         let settings = Settings::new(mapping, &service.settings);
         let run = (mapping.run)(&settings);
-        let ports = settings.ports().into_iter().map(|(label, port)| (label.to_owned(), port)).collect();
+        let ports: BTreeMap<String, u16> =
+            settings.ports().into_iter().map(|(label, port)| (label.to_owned(), port)).collect();
         for remark in run.remarks.iter().chain(&settings.remarks()) {
             note(format!("service {name}: {remark}"));
         }
         planned.push(PlannedService {
             name: name.clone(),
-            ports,
+            ports: ports.clone(),
             program: mapping.program.to_owned(),
             directories: mapping.directories.iter().map(ToString::to_string).collect(),
             debian: mapping.debian.map(ToOwned::to_owned),
             refuses_root: mapping.refuses_root,
             command: run.command,
             accuracy: mapping.embedded.accuracy,
-            variables: run.variables,
+            variables: services::with_ports(&run.variables, &ports),
+            templates: run.variables,
             at: service.at.clone(),
             options: run.options,
         });

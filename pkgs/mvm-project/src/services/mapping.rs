@@ -81,7 +81,8 @@ pub struct Run {
     pub command: Command,
     /// In a NixOS guest: options and their values.
     pub options: BTreeMap<Vec<String>, NixValue>,
-    /// Variables for the project's processes and shells in the VM, as devenv has them.
+    /// Variables for the project's processes and shells, as devenv has them; `{LABEL}` stands for a port, which is another
+    /// on the host.
     pub variables: BTreeMap<String, String>,
     /// What is different from what the project says.
     pub remarks: Vec<String>,
@@ -134,6 +135,15 @@ impl Run {
             .option(&room("serviceConfig.StateDirectory"), name)
             .option(&room("serviceConfig.Restart"), "on-failure")
     }
+}
+
+/// Variables with the ports put in; those whose port is not known are left out.
+pub fn with_ports(variables: &BTreeMap<String, String>, ports: &BTreeMap<String, u16>) -> BTreeMap<String, String> {
+    let put_in = |text: &String| {
+        let whole = ports.iter().fold(text.clone(), |text, (label, port)| text.replace(&format!("{{{label}}}"), &port.to_string()));
+        (!whole.contains('{')).then_some(whole)
+    };
+    variables.iter().filter_map(|(name, text)| Some((name.clone(), put_in(text)?))).collect()
 }
 
 /// A word of a command line in a unit (systemd.service(5), "COMMAND LINES"), in which `%S` stays a specifier.

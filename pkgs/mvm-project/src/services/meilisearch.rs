@@ -42,7 +42,7 @@ fn run(settings: &Settings<'_>) -> Run {
         .option("services.meilisearch.environment", environment)
         .option("services.meilisearch.logLevel", level)
         .option("services.meilisearch.noAnalytics", !analytics);
-    run.variable("MEILI_HTTP_ADDR", format!("127.0.0.1:{port}"));
+    run.variable("MEILI_HTTP_ADDR", "127.0.0.1:{main}");
     run.remarks.extend(settings.remarks());
     run
 }

@@ -50,7 +50,7 @@ fn run(settings: &Settings<'_>) -> Run {
         .option("services.minio.region", region)
         .option("systemd.services.minio.environment.MINIO_ROOT_USER", access)
         .option("systemd.services.minio.environment.MINIO_ROOT_PASSWORD", secret);
-    run.variable("MINIO_PORT", api.to_string()).variable("MINIO_CONSOLE_PORT", console.to_string());
+    run.variable("MINIO_PORT", "{api}").variable("MINIO_CONSOLE_PORT", "{console}");
     run.remarks.extend(settings.remarks());
     run
 }

@@ -30,7 +30,7 @@ mod temporal;
 mod varnish;
 mod vault;
 
-pub use mapping::{Accuracy, Command, Mapping, Port, PortSetting, Run};
+pub use mapping::{Accuracy, Command, Mapping, Port, PortSetting, Run, with_ports};
 pub use nix_value::NixValue;
 pub use settings::Settings;
 
@@ -89,8 +89,9 @@ pub(crate) fn process_port(process: &str, port: &str) -> Option<(&'static Mappin
 /// The value of a variable that devenv sets for a service, if it does not depend on the service's settings.
 pub(crate) fn variable(name: &str) -> Option<(&'static str, String)> {
     ALL.into_iter().find_map(|mapping| {
-        let run = (mapping.run)(&Settings::defaults(mapping));
-        run.variables.into_iter().find(|(key, _)| key == name).map(|(_, value)| (mapping.name, value))
+        let settings = Settings::defaults(mapping);
+        let ports = settings.ports().into_iter().map(|(label, port)| (label.to_owned(), port)).collect();
+        with_ports(&(mapping.run)(&settings).variables, &ports).into_iter().find(|(key, _)| key == name).map(|(_, value)| (mapping.name, value))
     })
 }
 

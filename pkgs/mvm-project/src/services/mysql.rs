@@ -64,7 +64,7 @@ fn run(settings: &Settings<'_>) -> Run {
         let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&statements));
         run.option("services.mysql.initialScript", NixValue::Code(code));
     }
-    run.variable("MYSQL_HOST", "127.0.0.1").variable("MYSQL_TCP_PORT", port.to_string());
+    run.variable("MYSQL_HOST", "127.0.0.1").variable("MYSQL_TCP_PORT", "{main}");
     run.remarks.extend(settings.remarks());
     run
 }

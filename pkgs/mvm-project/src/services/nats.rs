@@ -43,7 +43,7 @@ fn run(settings: &Settings<'_>) -> Run {
         }
     }
     run.command = Command { exec: format!("exec nats-server {words}"), ..Command::default() };
-    run.variable("NATS_PORT", port.to_string());
+    run.variable("NATS_PORT", "{main}");
     run.remarks.extend(settings.remarks());
     run
 }

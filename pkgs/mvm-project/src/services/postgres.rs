@@ -65,7 +65,10 @@ fn run(settings: &Settings<'_>) -> Run {
             .collect(),
     };
     nixos(settings, port, &mut run);
-    run.variable("PGHOST", "127.0.0.1").variable("PGPORT", port.to_string());
+    run.variable("PGHOST", "127.0.0.1").variable("PGPORT", "{main}");
+    if let Some(path) = url_path(settings) {
+        run.variable("DATABASE_URL", format!("postgres://{path}"));
+    }
     if settings.get(&["extensions"]).is_some() {
         run.remarks.push("extensions: the embedded guest has those that are installed on the host".to_owned());
     }
@@ -108,6 +111,17 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
     run.option("services.postgresql.enable", true)
         .option("services.postgresql.settings.port", port)
         .option("services.postgresql.enableTCPIP", true)
+        // Who works in the VM is a superuser, as under devenv.
+        .option(
+            "services.postgresql.ensureUsers",
+            NixValue::List(vec![NixValue::Set(
+                [
+                    ("name".to_owned(), NixValue::Code("vmSpec.user.name".to_owned())),
+                    ("ensureClauses".to_owned(), NixValue::Set([("superuser".to_owned(), true.into())].into())),
+                ]
+                .into(),
+            )]),
+        )
         .option("services.postgresql.authentication", "local all all trust\nhost all all samenet trust\n");
     if let Some(Datum::Package { package }) = settings.get(&["package"]) {
         run.option("services.postgresql.package", package);
@@ -119,6 +133,16 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
         let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&script));
         run.option("services.postgresql.initialScript", NixValue::Code(code));
     }
+}
+
+/// `USER:PASSWORD@127.0.0.1:{main}/DATABASE` of the only database, if it has a user; without one it depends on who asks.
+fn url_path(settings: &Settings<'_>) -> Option<String> {
+    let databases = settings.list(&["initialDatabases"]);
+    let [database] = databases.as_slice() else { return None };
+    let field = |name: &str| database.at(&[name]).and_then(Datum::plain);
+    let user = sql::url_part(&field("user")?);
+    let password = field("pass").map(|text| format!(":{}", sql::url_part(&text))).unwrap_or_default();
+    Some(format!("{user}{password}@127.0.0.1:{{main}}/{}", sql::url_part(&field("name")?)))
 }
 
 fn value(datum: &Datum) -> Option<String> {

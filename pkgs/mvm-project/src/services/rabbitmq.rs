@@ -61,7 +61,7 @@ fn run(settings: &Settings<'_>) -> Run {
     if !extra.is_empty() {
         run.option("services.rabbitmq.plugins", NixValue::List(extra));
     }
-    run.variable("RABBITMQ_PORT", port.to_string()).variable("RABBITMQ_HOST", "127.0.0.1");
+    run.variable("RABBITMQ_PORT", "{main}").variable("RABBITMQ_HOST", "127.0.0.1");
     run.remarks.extend(settings.remarks());
     run
 }

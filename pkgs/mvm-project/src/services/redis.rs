@@ -48,7 +48,7 @@ fn run(settings: &Settings<'_>) -> Run {
     if let Some(Datum::Package { package }) = settings.get(&["package"]) {
         run.option("services.redis.package", package);
     }
-    run.variable("REDIS_URL", format!("redis://127.0.0.1:{port}"));
+    run.variable("REDIS_URL", "redis://127.0.0.1:{main}");
     run.remarks.extend(settings.remarks());
     run
 }

@@ -39,9 +39,9 @@ fn run(settings: &Settings<'_>) -> Run {
     };
     words.extend(["--db-filename".to_owned(), "%S/temporal/temporal.db".to_owned()]);
     run.unit("temporal", "temporal-cli", &words);
-    run.variable("TEMPORAL_ADDRESS", format!("127.0.0.1:{port}"))
-        .variable("TEMPORAL_PORT", port.to_string())
-        .variable("TEMPORAL_UI_PORT", ui.to_string());
+    run.variable("TEMPORAL_ADDRESS", "127.0.0.1:{main}")
+        .variable("TEMPORAL_PORT", "{main}")
+        .variable("TEMPORAL_UI_PORT", "{ui}");
     run.remarks.extend(settings.remarks());
     run
 }

@@ -41,7 +41,7 @@ fn run(settings: &Settings<'_>) -> Run {
         .option("services.varnish.http_address", format!("0.0.0.0:{port}"))
         .option("services.varnish.config", vcl)
         .option("services.varnish.extraCommandLine", format!("-s malloc,{memory}"));
-    run.variable("VARNISH_PORT", port.to_string());
+    run.variable("VARNISH_PORT", "{main}");
     run.remarks.extend(settings.remarks());
     run
 }

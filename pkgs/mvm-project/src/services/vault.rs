@@ -36,8 +36,8 @@ fn run(settings: &Settings<'_>) -> Run {
         .option("services.vault.dev", true)
         .option("services.vault.devRootTokenID", TOKEN)
         .option("services.vault.address", format!("0.0.0.0:{port}"));
-    run.variable("VAULT_ADDR", format!("http://127.0.0.1:{port}"))
-        .variable("VAULT_API_ADDR", format!("http://127.0.0.1:{port}"))
+    run.variable("VAULT_ADDR", "http://127.0.0.1:{main}")
+        .variable("VAULT_API_ADDR", "http://127.0.0.1:{main}")
         .variable("VAULT_TOKEN", TOKEN);
     run.remarks.extend(settings.remarks());
     run
