@@ -70,7 +70,7 @@ impl Eval {
                 let inner = env.scoped(env.scope.with(set));
                 self.part(with.body(), &inner, at)
             }
-            Expr::IfElse(form) => match self.part(form.condition(), env, at) {
+            Expr::IfElse(form) => match self.concrete(self.part(form.condition(), env, at), at) {
                 Value::Bool(true) => self.part(form.body(), env, at),
                 Value::Bool(false) => self.part(form.else_body(), env, at),
                 other => Value::Unknown(self.not_a(&other, "a condition", at)),

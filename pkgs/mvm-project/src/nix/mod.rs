@@ -5,6 +5,7 @@
 //! implemented ([`native`]); everything else is [`value::Value::Unknown`] with the place that is the cause, and spreads
 //! no further than to what depends on it. Steps, depth and sizes are bounded, so that any input ends.
 
+mod bounds;
 mod call;
 mod expr;
 mod module_args;

@@ -76,9 +76,9 @@ impl Eval {
                         return Value::unknown(at, "the list becomes too long to be followed");
                     }
                     whole.items.extend(list.items.iter().cloned());
-                    whole.open.extend(list.open.iter().cloned());
+                    add_causes(&mut whole.open, &list.open);
                 }
-                other => whole.open.push(self.not_a(&other, "a list", at)),
+                other => add_causes(&mut whole.open, &[self.not_a(&other, "a list", at)]),
             }
         }
         Value::List(Rc::new(whole))
@@ -102,7 +102,9 @@ impl Eval {
                     }
                 }
                 map.extend(right.map.iter().map(|(name, entry)| (Rc::clone(name), entry.clone())));
-                let open = left.open.iter().chain(&right.open).cloned().collect();
+                let mut open = Vec::new();
+                add_causes(&mut open, &left.open);
+                add_causes(&mut open, &right.open);
                 Value::Attrs(Rc::new(Attrs { map, open }))
             }
             (other, Value::Attrs(right)) => {
@@ -213,6 +215,15 @@ impl Eval {
                 Err(Unknown::new(at, "it depends on nixpkgs or an input"))
             }
             _ => Ok(false),
+        }
+    }
+}
+
+/// Adds causes, each once; a few explain enough, and their number must not double with each operator.
+fn add_causes(causes: &mut Vec<Unknown>, more: &[Unknown]) {
+    for cause in more {
+        if causes.len() < 16 && !causes.contains(cause) {
+            causes.push(cause.clone());
         }
     }
 }

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Largest Nix file that is read: a hundred times what people write by hand.
-pub const FILE_MAX_BYTES: u64 = 512 << 10;
+/// Largest Nix file that is read: fifty times what people write by hand.
+pub const FILE_MAX_BYTES: u64 = 256 << 10;
 
 /// Something wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,12 @@ impl Eval {
             sources.files.push(Source { name: name.to_owned(), text: text.into() });
             u32::try_from(sources.files.len() - 1).unwrap_or(u32::MAX)
         };
+        if let Err((offset, why)) = super::bounds::check(text) {
+            let at = Position::in_text(name, text, offset);
+            self.sources.borrow_mut().problems.push(Problem { at, text: format!("{why}; the file is not read") });
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            return Value::unknown(At { file, offset }, why);
+        }
         let parsed = rnix::Root::parse(text);
         for error in parsed.errors().iter().take(5) {
             let (offset, what) = explain(error, text);

@@ -31,6 +31,11 @@ pub fn joined(pieces: Vec<Piece>, at: At) -> Value {
                 text.push_str(&more);
             }
             other => {
+                // As if it were as long as a path in the store.
+                length += 64;
+                if length > TEXT_MAX_BYTES {
+                    return Value::unknown(at, "the string becomes too long to be followed");
+                }
                 if !text.is_empty() {
                     whole.push(Piece::Text(std::mem::take(&mut text).into()));
                 }
