@@ -41,7 +41,7 @@ fn hostile() -> BTreeMap<String, Datum> {
 
 #[test]
 fn each_service_is_found_by_its_name_and_no_two_share_an_image() {
-    let mut images = Vec::new();
+    let mut images: Vec<&str> = Vec::new();
     for mapping in ALL {
         assert_eq!(find(mapping.name).map(|found| found.name), Some(mapping.name));
         assert!(!mapping.ports.is_empty() && !mapping.program.is_empty(), "{}", mapping.name);
