@@ -1,0 +1,285 @@
+//! From definitions to facts: plain data, and a list of what is not known.
+
+use super::{Definition, Modules};
+use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
+use crate::nix::Eval;
+use crate::project::{Certainty, Datum, PackageRef, Part, Template, UnknownFact};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Options whose definitions are put one below the other (`types.lines`).
+const LINES: [&str; 6] = ["enterShell", "enterTest", "extraConfig", "httpConfig", "initialScript", "config"];
+
+/// Reads options of a configuration, and remembers what it could not know.
+pub struct Reader<'a> {
+    eval: &'a Eval,
+    modules: &'a Modules,
+    unknowns: RefCell<BTreeSet<UnknownFact>>,
+}
+
+/// A fact with its certainty and place.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The value.
+    pub datum: Datum,
+    /// [`Certainty::Hint`] if it depends on a condition that is not known.
+    pub certainty: Certainty,
+    /// Where it is set first.
+    pub at: At,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `modules`.
+    pub fn new(eval: &'a Eval, modules: &'a Modules) -> Self {
+        Self { eval, modules, unknowns: RefCell::default() }
+    }
+
+    /// What could not be known so far.
+    pub fn unknowns(self) -> BTreeSet<UnknownFact> {
+        self.unknowns.into_inner()
+    }
+
+    /// Notes that `what` is not known.
+    pub fn unknown(&self, what: &str, unknown: &Unknown) {
+        let at = self.eval.position(unknown.at);
+        self.unknowns.borrow_mut().insert(UnknownFact { what: what.to_owned(), why: unknown.why.to_string(), at });
+    }
+
+    /// The names below an option that is a set of things, each with the place of its first definition.
+    pub fn names(&self, path: &[&str]) -> BTreeMap<String, At> {
+        let found = self.modules.find(self.eval, path);
+        for unknown in &found.unknown {
+            self.unknown(&dotted(path), unknown);
+        }
+        let mut names = BTreeMap::new();
+        for one in &found.definitions {
+            match &one.value {
+                Value::Attrs(set) => {
+                    for unknown in &set.open {
+                        self.unknown(&dotted(path), unknown);
+                    }
+                    for (name, entry) in &set.map {
+                        names.entry(name.to_string()).or_insert(entry.at);
+                    }
+                }
+                Value::Null => {}
+                other => self.unknown(&dotted(path), &Unknown::new(one.at, format!("{} is no set", other.kind()))),
+            }
+        }
+        names
+    }
+
+    /// The value of an option; nothing if it is not set.
+    pub fn read(&self, path: &[&str]) -> Option<Read> {
+        let found = self.modules.find(self.eval, path);
+        for unknown in &found.unknown {
+            self.unknown(&dotted(path), unknown);
+        }
+        let Some(first) = found.definitions.first() else {
+            // It may be set, by something that is not known.
+            let unknown = found.unknown.first()?;
+            let datum = Datum::Unknown { unknown: unknown.why.to_string() };
+            return Some(Read { datum, certainty: Certainty::Hint, at: unknown.at });
+        };
+        let conditional = found.definitions.iter().all(|one| one.condition.is_some());
+        for condition in found.definitions.iter().filter_map(|one| one.condition.as_ref()) {
+            self.unknown(&format!("{} (the condition of it)", dotted(path)), condition);
+        }
+        let certainty = if conditional { Certainty::Hint } else { Certainty::Certain };
+        let at = first.at;
+        let datum = self.eval.nested(at, || self.merged(path, &found.definitions, &found.unknown));
+        let datum = datum.unwrap_or_else(|unknown| self.lost(path, &unknown));
+        Some(Read { datum, certainty, at })
+    }
+
+    fn lost(&self, path: &[&str], unknown: &Unknown) -> Datum {
+        self.unknown(&dotted(path), unknown);
+        Datum::Unknown { unknown: unknown.why.to_string() }
+    }
+
+    fn merged(&self, path: &[&str], definitions: &[Definition], more: &[Unknown]) -> Datum {
+        let Some(first) = definitions.first() else { return Datum::Null };
+        match &first.value {
+            Value::Attrs(_) => {
+                let mut set = BTreeMap::new();
+                for name in self.names(path).into_keys() {
+                    let below: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
+                    if let Some(read) = self.read(&below) {
+                        set.insert(name, read.datum);
+                    }
+                }
+                Datum::Set(set)
+            }
+            Value::List(_) => {
+                let mut items = Vec::new();
+                for one in definitions {
+                    match self.convert(path, one.value.clone(), one.at) {
+                        Datum::List(more) => items.extend(more),
+                        other => items.push(other),
+                    }
+                }
+                items.extend(more.iter().map(|unknown| Datum::Unknown { unknown: unknown.why.to_string() }));
+                Datum::List(items)
+            }
+            _ => {
+                let mut data: Vec<Datum> = Vec::new();
+                for one in definitions {
+                    let datum = self.convert(path, one.value.clone(), one.at);
+                    if !data.contains(&datum) {
+                        data.push(datum);
+                    }
+                }
+                let lines = path.last().is_some_and(|name| LINES.contains(name));
+                match data.as_mut_slice() {
+                    [one] => std::mem::replace(one, Datum::Null),
+                    _ if lines => Datum::Text(joined_lines(data)),
+                    _ => self.lost(path, &Unknown::new(first.at, "it is set more than once, differently")),
+                }
+            }
+        }
+    }
+
+    /// The elements of a list option, each with its place.
+    pub fn items(&self, path: &[&str]) -> Vec<(Datum, Certainty, At)> {
+        let found = self.modules.find(self.eval, path);
+        for unknown in &found.unknown {
+            self.unknown(&dotted(path), unknown);
+        }
+        let mut items = Vec::new();
+        for one in &found.definitions {
+            let certainty = match &one.condition {
+                Some(condition) => {
+                    self.unknown(&format!("{} (the condition of some)", dotted(path)), condition);
+                    Certainty::Hint
+                }
+                None => Certainty::Certain,
+            };
+            items.extend(self.elements(path, one.value.clone(), one.at).into_iter().map(|(datum, at)| (datum, certainty, at)));
+        }
+        items
+    }
+
+    /// The elements of a list value.
+    pub fn elements(&self, path: &[&str], value: Value, at: At) -> Vec<(Datum, At)> {
+        match self.eval.concrete(value, at) {
+            Value::List(list) => {
+                for unknown in &list.open {
+                    self.unknown(&dotted(path), unknown);
+                }
+                list.items
+                    .iter()
+                    .map(|item| (self.convert(path, item.force(self.eval), item.at), item.at))
+                    .collect()
+            }
+            Value::Unknown(unknown) => {
+                self.unknown(&dotted(path), &unknown);
+                Vec::new()
+            }
+            Value::Null => Vec::new(),
+            other => {
+                self.unknown(&dotted(path), &Unknown::new(at, format!("{} is no list", other.kind())));
+                Vec::new()
+            }
+        }
+    }
+
+    /// A value as data; what is not known in it is noted.
+    pub fn convert(&self, path: &[&str], value: Value, at: At) -> Datum {
+        let datum = self.eval.nested(at, || match self.eval.concrete(value, at) {
+            Value::Null => Datum::Null,
+            Value::Bool(bool) => Datum::Bool(bool),
+            Value::Int(number) => Datum::Int(number),
+            Value::Float(number) => Datum::Float(number),
+            Value::Text(text) => {
+                for piece in text.iter() {
+                    if let Piece::Unknown(unknown) = piece {
+                        self.unknown(&format!("{} (a part of it)", dotted(path)), unknown);
+                    }
+                }
+                Datum::Text(template(&text))
+            }
+            Value::Path(path) => Datum::Text(self.path(&path)),
+            Value::Package(package) => Datum::Package { package: reference(&package) },
+            list @ Value::List(_) => {
+                Datum::List(self.elements(path, list, at).into_iter().map(|(datum, _)| datum).collect())
+            }
+            Value::Attrs(set) => {
+                for unknown in &set.open {
+                    self.unknown(&dotted(path), unknown);
+                }
+                let below = |(name, entry): (&std::rc::Rc<str>, &crate::nix::value::Entry)| {
+                    let path: Vec<&str> = path.iter().copied().chain([&**name]).collect();
+                    (name.to_string(), self.convert(&path, entry.value.force(self.eval), entry.at))
+                };
+                Datum::Set(set.map.iter().map(below).collect())
+            }
+            // Within elements of lists, conditions and priorities are seldom; `mkIf true x` is `x`.
+            Value::Property(property) => match &*property {
+                Property::Override(_, inner) => self.convert(path, inner.force(self.eval), at),
+                Property::If(condition, inner) => match self.eval.concrete(condition.force(self.eval), at) {
+                    Value::Bool(true) => self.convert(path, inner.force(self.eval), at),
+                    Value::Bool(false) => Datum::Null,
+                    other => self.lost(path, &Unknown::new(at, format!("its condition is {}", other.kind()))),
+                },
+                Property::Merge(_) => self.lost(path, &Unknown::new(at, "it is put together by mkMerge")),
+            },
+            Value::Unknown(unknown) => self.lost(path, &unknown),
+            // `extensions: [ extensions.postgis ]`.
+            function @ Value::Lambda(_) if path == ["services", "postgres", "extensions"] => {
+                let set = Package { from: "nixpkgs".into(), attr: vec!["postgresqlPackages".into()], changed: None };
+                let set = Value::Package(std::rc::Rc::new(set));
+                let list = self.eval.call(&function, crate::nix::Thunk::made(at, set), at);
+                self.convert(path, list, at)
+            }
+            other => self.lost(path, &Unknown::new(at, format!("it is {}", other.kind()))),
+        });
+        datum.unwrap_or_else(|unknown| self.lost(path, &unknown))
+    }
+
+    fn path(&self, path: &Path) -> Template {
+        match self.eval.in_guest(path) {
+            Some(text) => Template::text(text),
+            None => Template(vec![Part::Unknown { unknown: "the path leads out of the project".to_owned() }]),
+        }
+    }
+}
+
+/// An option's path, as people write it.
+pub fn dotted(path: &[&str]) -> String {
+    path.iter().map(|name| crate::nix::value::attribute(name)).collect::<Vec<_>>().join(".")
+}
+
+fn joined_lines(data: Vec<Datum>) -> Template {
+    let mut parts = Vec::new();
+    for (index, datum) in data.into_iter().enumerate() {
+        if index > 0 {
+            parts.push(Part::Text("\n".to_owned()));
+        }
+        match datum {
+            Datum::Text(template) => parts.extend(template.0),
+            Datum::Unknown { unknown } => parts.push(Part::Unknown { unknown }),
+            _ => {}
+        }
+    }
+    Template(parts)
+}
+
+fn template(text: &Text) -> Template {
+    let part = |piece: &Piece| match piece {
+        Piece::Text(text) => Part::Text(text.to_string()),
+        Piece::Package(package) => Part::Package { package: reference(package) },
+        Piece::Program(package) => Part::Program { program: reference(package) },
+        Piece::Unknown(unknown) => Part::Unknown { unknown: unknown.why.to_string() },
+    };
+    Template(text.iter().map(part).collect())
+}
+
+/// A package as data.
+pub fn reference(package: &Package) -> PackageRef {
+    PackageRef {
+        attr: package.attr.iter().map(ToString::to_string).collect(),
+        input: (&*package.from != "nixpkgs").then(|| package.from.to_string()),
+        changed: package.changed.as_ref().map(ToString::to_string),
+    }
+}
