@@ -143,6 +143,9 @@ impl Args {
             accel: None,
             vmm_pid: unit.pid,
             fs_pid: None,
+            warm: None,
+            // The processes are others': their unit counts for them.
+            memory: None,
             disk_bytes: disk_use(&paths.dir),
             directory: paths.dir.clone(),
             // The directory is root's.
