@@ -74,7 +74,7 @@ pub fn prune(cache_dir: &Path, keep: Option<&str>) -> Vec<String> {
 pub fn clear(cache_dir: &Path) -> Vec<String> {
     for (name, path) in names(cache_dir) {
         if name.ends_with(".failed") {
-            // It is an hour's note at most.
+            // It holds for some minutes at most.
             let _ = std::fs::remove_file(path);
         }
     }
