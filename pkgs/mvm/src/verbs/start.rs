@@ -32,7 +32,9 @@ impl Args {
             let mut result = Ok(Exit::SUCCESS);
             for (name, started) in names.iter().zip(started) {
                 match started {
-                    Ok(Started { already: true, .. }) => context.progress.note(&format!("{name} runs already")),
+                    Ok(Started { already: true, .. }) => {
+                        context.progress.note(&format!("{name} runs already"))
+                    }
                     Ok(_) => context.progress.note(&format!("{name} runs; mvm shell {name}")),
                     // The first is returned; the others must not get lost.
                     Err(error) if result.is_err() => context.progress.warn(&format!("{name}: {error:#}")),
