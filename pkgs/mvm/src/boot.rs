@@ -1,8 +1,8 @@
 //! Starting VMs with progress.
 
 use crate::context::Context;
-use mvm_host::client::{self, How, Started};
 use futures::StreamExt;
+use mvm_host::client::{self, How, Started};
 use mvm_spec::VmName;
 use std::time::Instant;
 

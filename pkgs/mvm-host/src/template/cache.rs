@@ -74,7 +74,7 @@ pub fn prune(cache_dir: &Path, keep: Option<&str>) -> Vec<String> {
 pub fn clear(cache_dir: &Path) -> Vec<String> {
     for (name, path) in names(cache_dir) {
         if name.ends_with(".failed") {
-            // It is an hour's note at most.
+            // It holds for some minutes at most.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -90,10 +90,12 @@ fn prune_to(cache_dir: &Path, keep: Option<&str>, most: u64) -> Vec<String> {
         }
     }
     let mut removed = Vec::new();
-    let mut total = 0;
-    for entry in list(cache_dir) {
+    let (kept, others): (Vec<_>, Vec<_>) =
+        list(cache_dir).into_iter().partition(|entry| keep == Some(entry.key.as_str()));
+    let mut total: u64 = kept.iter().map(|entry| entry.bytes).sum();
+    for entry in others {
         total += entry.bytes;
-        if total > most && keep != Some(entry.key.as_str()) {
+        if total > most {
             total -= entry.bytes;
             remove(&entry.dir);
             // Locks are held only while a template is made; a lost one makes two of them at worst.

@@ -26,8 +26,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long a failure keeps the next start from trying again.
-const FAILURE_HOLDS: Duration = Duration::from_secs(3600);
+/// How long a failure keeps the next start from trying again: it may have been a busy host's.
+const FAILURE_HOLDS: Duration = Duration::from_secs(600);
 /// How far the rate of the host's time stamp counter may be from the one a template knows, in parts of a million. It is
 /// measured anew at each start, to some 10; a guest whose clock is off by more than this would be put right too often.
 const TSC_TOLERANCE_PPM: u64 = 500;
