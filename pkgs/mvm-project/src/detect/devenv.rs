@@ -159,9 +159,15 @@ pub fn extract(eval: &Eval, modules: &Modules, facts: &mut Facts) {
         }
     }
     for (name, at) in reader.names(&["scripts"]) {
-        let text = |setting: &str| reader.read(&["scripts", &name, setting]).and_then(|read| text_of(read.datum));
+        let text =
+            |setting: &str| reader.read(&["scripts", &name, setting]).and_then(|read| text_of(read.datum));
         let description = text("description").and_then(|text| text.plain());
-        facts.scripts.push(Script { exec: text("exec"), description, name: name.clone(), at: eval.position(at) });
+        facts.scripts.push(Script {
+            exec: text("exec"),
+            description,
+            name: name.clone(),
+            at: eval.position(at),
+        });
     }
     facts.enter_shell = reader.read(&["enterShell"]).and_then(|read| text_of(read.datum));
     dotenv(&reader, facts);
@@ -188,7 +194,9 @@ fn features(eval: &Eval, reader: &Reader<'_>, room: &str) -> Vec<Feature> {
             Datum::Bool(false) | Datum::Null => continue,
             _ => Certainty::Hint,
         };
-        let Some(Read { datum: Datum::Set(mut settings), .. }) = reader.read(&[room, &name]) else { continue };
+        let Some(Read { datum: Datum::Set(mut settings), .. }) = reader.read(&[room, &name]) else {
+            continue;
+        };
         settings.remove("enable");
         let at = if enable.at == NOWHERE { at } else { enable.at };
         features.push(Feature { name, settings, certainty, at: eval.position(at) });

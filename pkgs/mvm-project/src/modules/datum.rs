@@ -1,8 +1,8 @@
 //! From definitions to facts: plain data, and a list of what is not known.
 
 use super::{Definition, Modules};
-use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
 use crate::nix::Eval;
+use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
 use crate::project::{Certainty, Datum, PackageRef, Part, Template, UnknownFact};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,11 @@ impl<'a> Reader<'a> {
     /// Notes that `what` is not known.
     pub fn unknown(&self, what: &str, unknown: &Unknown) {
         let at = self.eval.position(unknown.at);
-        self.unknowns.borrow_mut().insert(UnknownFact { what: what.to_owned(), why: unknown.why.to_string(), at });
+        self.unknowns.borrow_mut().insert(UnknownFact {
+            what: what.to_owned(),
+            why: unknown.why.to_string(),
+            at,
+        });
     }
 
     /// The names below an option that is a set of things, each with the place of its first definition.
@@ -64,7 +68,9 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Value::Null => {}
-                other => self.unknown(&dotted(path), &Unknown::new(one.at, format!("{} is no set", other.kind()))),
+                other => {
+                    self.unknown(&dotted(path), &Unknown::new(one.at, format!("{} is no set", other.kind())))
+                }
             }
         }
         names
@@ -155,7 +161,11 @@ impl<'a> Reader<'a> {
                 }
                 None => Certainty::Certain,
             };
-            items.extend(self.elements(path, one.value.clone(), one.at).into_iter().map(|(datum, at)| (datum, certainty, at)));
+            items.extend(
+                self.elements(path, one.value.clone(), one.at)
+                    .into_iter()
+                    .map(|(datum, at)| (datum, certainty, at)),
+            );
         }
         items
     }
@@ -227,7 +237,11 @@ impl<'a> Reader<'a> {
             Value::Unknown(unknown) => self.lost(path, &unknown),
             // `extensions: [ extensions.postgis ]`.
             function @ Value::Lambda(_) if path == ["services", "postgres", "extensions"] => {
-                let set = Package { from: "nixpkgs".into(), attr: vec!["postgresqlPackages".into()], changed: None };
+                let set = Package {
+                    from: "nixpkgs".into(),
+                    attr: vec!["postgresqlPackages".into()],
+                    changed: None,
+                };
                 let set = Value::Package(std::rc::Rc::new(set));
                 let list = self.eval.call(&function, crate::nix::Thunk::made(at, set), at);
                 self.convert(path, list, at)
