@@ -39,8 +39,7 @@ pub fn read(root: &Path, path: &Path, max: u64) -> Result<String, FileError> {
     let real = resolve(root, path)?;
     // A named pipe must not block us, and a link that appeared since must not lead out.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-    let handle =
-        std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(&real).map_err(io)?;
+    let handle = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(&real).map_err(io)?;
     let meta = handle.metadata().map_err(io)?;
     if !meta.is_file() {
         return Err(FileError::NotAFile { file });

@@ -106,7 +106,8 @@ pub struct PackageRef {
 impl PackageRef {
     /// `pkgs.nodePackages.pnpm`.
     pub fn expression(&self) -> String {
-        let mut text = self.input.as_ref().map_or_else(|| "pkgs".to_owned(), |input| format!("inputs.{input}"));
+        let mut text =
+            self.input.as_ref().map_or_else(|| "pkgs".to_owned(), |input| format!("inputs.{input}"));
         for name in &self.attr {
             text.push('.');
             text.push_str(&crate::nix::value::attribute(name));

@@ -165,7 +165,9 @@ impl Node {
     /// The text, if it is a scalar that is not null.
     pub fn text(&self) -> Option<&str> {
         match &self.data {
-            Data::Scalar(text, plain) if *plain && matches!(&**text, "" | "~" | "null" | "Null" | "NULL") => None,
+            Data::Scalar(text, plain) if *plain && matches!(&**text, "" | "~" | "null" | "Null" | "NULL") => {
+                None
+            }
             Data::Scalar(text, _) => Some(text),
             _ => None,
         }

@@ -41,14 +41,16 @@ fn shown(project: &Project) -> String {
         line("found", format!("nothing that says what {} needs", project.root.display()), None);
     }
     for package in &project.packages {
-        let changed = package.package.changed.as_ref().map(|how| format!(", changed ({how})")).unwrap_or_default();
+        let changed =
+            package.package.changed.as_ref().map(|how| format!(", changed ({how})")).unwrap_or_default();
         let value = format!("{}{changed}{}", package.package.expression(), sure(package.certainty));
         line("package", value, Some(package.at.to_string()));
     }
     for (label, features) in [("language", &project.languages), ("service", &project.services)] {
         for one in features {
             let settings: Vec<&str> = one.settings.keys().map(String::as_str).collect();
-            let settings = if settings.is_empty() { String::new() } else { format!(", sets {}", settings.join(", ")) };
+            let settings =
+                if settings.is_empty() { String::new() } else { format!(", sets {}", settings.join(", ")) };
             line(label, format!("{}{}{settings}", one.name, sure(one.certainty)), Some(one.at.to_string()));
         }
     }

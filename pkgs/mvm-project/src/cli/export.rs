@@ -38,10 +38,17 @@ impl Args {
         match status.as_ref().map(|status| status.status.as_str()) {
             Some("running") => {}
             Some(other) => {
-                eprintln!("mvm-devenv: VM {} is {other}; to start it: mvm start {}", planned.name, planned.name);
+                eprintln!(
+                    "mvm-devenv: VM {} is {other}; to start it: mvm start {}",
+                    planned.name, planned.name
+                );
             }
             None => {
-                eprintln!("mvm-devenv: there is no VM {} yet; to make it: {}", planned.name, create_command(&planned));
+                eprintln!(
+                    "mvm-devenv: there is no VM {} yet; to make it: {}",
+                    planned.name,
+                    create_command(&planned)
+                );
             }
         }
         super::print(&exports(&planned, status.as_ref()))
@@ -95,5 +102,7 @@ fn status(name: &VmName) -> anyhow::Result<Option<VmStatus>> {
     if !child.wait().context("can't wait for mvm status")?.success() {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_str(&text).context("mvm status says what is not understood; update mvm-devenv")?))
+    Ok(Some(
+        serde_json::from_str(&text).context("mvm status says what is not understood; update mvm-devenv")?,
+    ))
 }

@@ -62,11 +62,16 @@ impl Args {
                 (Accuracy::Exact, remark) => format!("exact; {remark}"),
                 (Accuracy::Approximate, remark) => format!("approximate: {remark}"),
             };
-            let (embedded, nixos) = (word(one.embedded, one.embedded_remark), word(one.nixos, one.nixos_remark));
+            let (embedded, nixos) =
+                (word(one.embedded, one.embedded_remark), word(one.nixos, one.nixos_remark));
             let debian = one.debian.unwrap_or("-");
             let ports = ports.join(", ");
             let _ = if self.markdown {
-                writeln!(text, "| `{}` | {ports} | `{}` | {debian} | {embedded} | {nixos} |", one.name, one.program)
+                writeln!(
+                    text,
+                    "| `{}` | {ports} | `{}` | {debian} | {embedded} | {nixos} |",
+                    one.name, one.program
+                )
             } else {
                 writeln!(text, "{:<14} {ports:<13} {:<22} {debian}", one.name, one.program)
             };

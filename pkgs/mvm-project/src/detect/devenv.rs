@@ -20,6 +20,8 @@ const YAML_MAX_BYTES: u64 = 64 << 10;
 const DIRECTORIES_MAX: usize = 100;
 /// A place before any file: what is read by name.
 const NOWHERE: At = At { file: u32::MAX, offset: 0 };
+/// A place in `devenv.yaml`, where what is unknown has been said.
+const IN_YAML: At = At { file: u32::MAX, offset: 1 };
 
 /// What devenv does besides, which is not carried over to a VM.
 const NOT_CARRIED: [(&str, &str); 7] = [
@@ -118,14 +120,14 @@ fn yaml_import(
         None if target.starts_with('.') => files::normal(&directory.join(target)),
         None => {
             let why = format!("`{target}` comes from an input");
-            modules.unknown(Unknown::new(NOWHERE, why.clone()));
+            modules.unknown(Unknown::new(IN_YAML, why.clone()));
             facts.unknowns.push(crate::project::UnknownFact { what: "imports".to_owned(), why, at });
             return;
         }
     };
     match files::resolve(eval.root(), &path) {
         Err(error) => {
-            modules.unknown(Unknown::new(NOWHERE, error.to_string()));
+            modules.unknown(Unknown::new(IN_YAML, error.to_string()));
             facts.notes.push(Note { text: error.to_string(), at });
         }
         Ok(real) if real.is_dir() => directory_modules(eval, &real, modules, facts, seen),
@@ -159,9 +161,15 @@ pub fn extract(eval: &Eval, modules: &Modules, facts: &mut Facts) {
         }
     }
     for (name, at) in reader.names(&["scripts"]) {
-        let text = |setting: &str| reader.read(&["scripts", &name, setting]).and_then(|read| text_of(read.datum));
+        let text =
+            |setting: &str| reader.read(&["scripts", &name, setting]).and_then(|read| text_of(read.datum));
         let description = text("description").and_then(|text| text.plain());
-        facts.scripts.push(Script { exec: text("exec"), description, name: name.clone(), at: eval.position(at) });
+        facts.scripts.push(Script {
+            exec: text("exec"),
+            description,
+            name: name.clone(),
+            at: eval.position(at),
+        });
     }
     facts.enter_shell = reader.read(&["enterShell"]).and_then(|read| text_of(read.datum));
     dotenv(&reader, facts);
@@ -171,8 +179,15 @@ pub fn extract(eval: &Eval, modules: &Modules, facts: &mut Facts) {
         }
     }
     for unknown in modules.unknown_imports() {
-        if unknown.at != NOWHERE {
-            facts.unknown(eval, "imports", &unknown);
+        match unknown.at {
+            IN_YAML => {}
+            // The module that was read by name is itself the trouble.
+            NOWHERE => {
+                let file = facts.sources.first().map_or(".", |source| source.file.as_str());
+                let (at, why) = (Position::line(file, 1), unknown.why.to_string());
+                facts.unknowns.push(crate::project::UnknownFact { what: "the module".to_owned(), why, at });
+            }
+            _ => facts.unknown(eval, "imports", &unknown),
         }
     }
     facts.unknowns.extend(reader.unknowns());
@@ -188,7 +203,9 @@ fn features(eval: &Eval, reader: &Reader<'_>, room: &str) -> Vec<Feature> {
             Datum::Bool(false) | Datum::Null => continue,
             _ => Certainty::Hint,
         };
-        let Some(Read { datum: Datum::Set(mut settings), .. }) = reader.read(&[room, &name]) else { continue };
+        let Some(Read { datum: Datum::Set(mut settings), .. }) = reader.read(&[room, &name]) else {
+            continue;
+        };
         settings.remove("enable");
         let at = if enable.at == NOWHERE { at } else { enable.at };
         features.push(Feature { name, settings, certainty, at: eval.position(at) });

@@ -89,7 +89,9 @@ pub fn devenv_shell(eval: &Eval, arguments: &Thunk, facts: &mut Facts) {
             }
         }
         Value::Unknown(unknown) => modules.unknown(unknown),
-        other => modules.unknown(Unknown::new(arguments.at, format!("{} is no list of modules", other.kind()))),
+        other => {
+            modules.unknown(Unknown::new(arguments.at, format!("{} is no list of modules", other.kind())))
+        }
     }
     devenv::extract(eval, &modules, facts);
 }

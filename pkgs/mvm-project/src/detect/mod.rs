@@ -65,7 +65,8 @@ fn examine(roots: &Roots) -> Project {
 /// Reads the file that governs, if there is one.
 fn govern(eval: &Eval, roots: &Roots, facts: &mut Facts) -> Kind {
     let directory = &roots.directory;
-    let has = |name: &str| files::resolve(&roots.root, &directory.join(name)).is_ok_and(|path| path.is_file());
+    let has =
+        |name: &str| files::resolve(&roots.root, &directory.join(name)).is_ok_and(|path| path.is_file());
     if has("devenv.nix") || has("devenv.yaml") {
         devenv::read(eval, directory, facts);
         return Kind::Devenv;

@@ -72,7 +72,11 @@ pub fn take(eval: &Eval, value: &Value, what: &str, facts: &mut Facts) {
             }
         },
         Value::Unknown(unknown) => facts.unknown(eval, what, unknown),
-        other => facts.unknown(eval, what, &Unknown::new(at, format!("{} is no shell that can be read", other.kind()))),
+        other => facts.unknown(
+            eval,
+            what,
+            &Unknown::new(at, format!("{} is no shell that can be read", other.kind())),
+        ),
     }
 }
 

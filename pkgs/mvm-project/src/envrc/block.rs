@@ -72,9 +72,8 @@ fn edit(text: String) -> Edit {
 
 /// Where the block is: bytes from its first mark to behind the line of its last.
 fn marked(text: &str) -> Result<Option<(usize, usize)>> {
-    let wrong = |line: usize, problem| {
-        Err(Error::Marks { file: ".envrc".to_owned(), line: line + 1, problem })
-    };
+    let wrong =
+        |line: usize, problem| Err(Error::Marks { file: ".envrc".to_owned(), line: line + 1, problem });
     let mut found: Option<(usize, Option<usize>)> = None;
     let mut offset = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -120,7 +119,10 @@ mod tests {
         assert_eq!(insert(&once.text, &made(&[])).unwrap().text, once.text);
         assert_eq!(remove(&once.text).unwrap().text, "use devenv\nexport A=1\n");
         let other = insert(&format!("{}export B=2\n", once.text), &made(&["flake.nix"])).unwrap().text;
-        assert!(other.contains("watch_file ./flake.nix\n") && other.ends_with("<<<\nexport B=2\n"), "{other}");
+        assert!(
+            other.contains("watch_file ./flake.nix\n") && other.ends_with("<<<\nexport B=2\n"),
+            "{other}"
+        );
     }
 
     #[test]

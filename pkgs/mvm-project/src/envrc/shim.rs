@@ -35,7 +35,10 @@ mod tests {
 
     #[test]
     fn a_command_runs_in_the_same_directory_below_project_with_its_exit_code() {
-        assert_eq!(called("a/b c", &["npm", "run", "x y", ""]), "<exec><shop><--workdir></project/a/b c><--><npm><run><x y><>");
+        assert_eq!(
+            called("a/b c", &["npm", "run", "x y", ""]),
+            "<exec><shop><--workdir></project/a/b c><--><npm><run><x y><>"
+        );
         assert_eq!(called("", &["ls"]), "<exec><shop><--workdir></project><--><ls>");
         assert_eq!(called("", &[]), "<shell><shop>");
     }

@@ -1,21 +1,25 @@
 //! From definitions to facts: plain data, and a list of what is not known.
 
 use super::{Definition, Modules};
-use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
 use crate::nix::Eval;
+use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
 use crate::project::{Certainty, Datum, PackageRef, Part, Template, UnknownFact};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Options whose definitions are put one below the other (`types.lines`).
 const LINES: [&str; 6] = ["enterShell", "enterTest", "extraConfig", "httpConfig", "initialScript", "config"];
 
+/// Values that are taken from one configuration: sets that hold themselves have no end.
+const VALUES_MAX: usize = 20_000;
+
 /// Reads options of a configuration, and remembers what it could not know.
 pub struct Reader<'a> {
     eval: &'a Eval,
     modules: &'a Modules,
     unknowns: RefCell<BTreeSet<UnknownFact>>,
+    values: Cell<usize>,
 }
 
 /// A fact with its certainty and place.
@@ -32,7 +36,7 @@ pub struct Read {
 impl<'a> Reader<'a> {
     /// A reader of `modules`.
     pub fn new(eval: &'a Eval, modules: &'a Modules) -> Self {
-        Self { eval, modules, unknowns: RefCell::default() }
+        Self { eval, modules, unknowns: RefCell::default(), values: Cell::new(0) }
     }
 
     /// What could not be known so far.
@@ -43,7 +47,11 @@ impl<'a> Reader<'a> {
     /// Notes that `what` is not known.
     pub fn unknown(&self, what: &str, unknown: &Unknown) {
         let at = self.eval.position(unknown.at);
-        self.unknowns.borrow_mut().insert(UnknownFact { what: what.to_owned(), why: unknown.why.to_string(), at });
+        self.unknowns.borrow_mut().insert(UnknownFact {
+            what: what.to_owned(),
+            why: unknown.why.to_string(),
+            at,
+        });
     }
 
     /// The names below an option that is a set of things, each with the place of its first definition.
@@ -64,7 +72,9 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Value::Null => {}
-                other => self.unknown(&dotted(path), &Unknown::new(one.at, format!("{} is no set", other.kind()))),
+                other => {
+                    self.unknown(&dotted(path), &Unknown::new(one.at, format!("{} is no set", other.kind())))
+                }
             }
         }
         names
@@ -72,6 +82,13 @@ impl<'a> Reader<'a> {
 
     /// The value of an option; nothing if it is not set.
     pub fn read(&self, path: &[&str]) -> Option<Read> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > VALUES_MAX {
+            let at = At { file: 0, offset: 0 };
+            self.unknown("the rest", &Unknown::new(at, "there is too much to be shown"));
+            let datum = Datum::Unknown { unknown: "there is too much of it".to_owned() };
+            return Some(Read { datum, certainty: Certainty::Hint, at });
+        }
         let found = self.modules.find(self.eval, path);
         for unknown in &found.unknown {
             self.unknown(&dotted(path), unknown);
@@ -155,7 +172,11 @@ impl<'a> Reader<'a> {
                 }
                 None => Certainty::Certain,
             };
-            items.extend(self.elements(path, one.value.clone(), one.at).into_iter().map(|(datum, at)| (datum, certainty, at)));
+            items.extend(
+                self.elements(path, one.value.clone(), one.at)
+                    .into_iter()
+                    .map(|(datum, at)| (datum, certainty, at)),
+            );
         }
         items
     }
@@ -186,6 +207,10 @@ impl<'a> Reader<'a> {
 
     /// A value as data; what is not known in it is noted.
     pub fn convert(&self, path: &[&str], value: Value, at: At) -> Datum {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > VALUES_MAX {
+            return Datum::Unknown { unknown: "there is too much of it".to_owned() };
+        }
         let datum = self.eval.nested(at, || match self.eval.concrete(value, at) {
             Value::Null => Datum::Null,
             Value::Bool(bool) => Datum::Bool(bool),
@@ -227,7 +252,11 @@ impl<'a> Reader<'a> {
             Value::Unknown(unknown) => self.lost(path, &unknown),
             // `extensions: [ extensions.postgis ]`.
             function @ Value::Lambda(_) if path == ["services", "postgres", "extensions"] => {
-                let set = Package { from: "nixpkgs".into(), attr: vec!["postgresqlPackages".into()], changed: None };
+                let set = Package {
+                    from: "nixpkgs".into(),
+                    attr: vec!["postgresqlPackages".into()],
+                    changed: None,
+                };
                 let set = Value::Package(std::rc::Rc::new(set));
                 let list = self.eval.call(&function, crate::nix::Thunk::made(at, set), at);
                 self.convert(path, list, at)

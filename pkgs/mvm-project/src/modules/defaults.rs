@@ -56,7 +56,8 @@ fn service_port(modules: &Modules, eval: &Eval, process: &str, port: &str, at: A
     let (mapping, port) = crate::services::process_port(process, port)?;
     match port.setting {
         PortSetting::Number(path) => {
-            let path: Vec<_> = ["services", mapping.name].iter().chain(path).map(|name| (*name).into()).collect();
+            let path: Vec<_> =
+                ["services", mapping.name].iter().chain(path).map(|name| (*name).into()).collect();
             Some(modules.value(eval, &path, at).unwrap_or(Value::Int(port.default.into())))
         }
         _ => Some(Value::Int(port.default.into())),

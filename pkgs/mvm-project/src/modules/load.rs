@@ -1,8 +1,8 @@
 //! Which modules there are: a file, and what it imports.
 
 use super::Modules;
-use crate::nix::value::{At, Symbol, Unknown, Value};
 use crate::nix::Eval;
+use crate::nix::value::{At, Symbol, Unknown, Value};
 use std::path::Path;
 
 /// Modules of one project; real ones have a dozen.

@@ -81,7 +81,9 @@ mod tests {
         for sound in [list, set, script, "/* ((((( */ \"(((((\"".to_owned()] {
             assert_eq!(check(&sound), Ok(()));
         }
-        for deep in ["(".repeat(300), "!".repeat(2000), "a ".repeat(2000), "1+".repeat(3000), "{a=".repeat(300)] {
+        for deep in
+            ["(".repeat(300), "!".repeat(2000), "a ".repeat(2000), "1+".repeat(3000), "{a=".repeat(300)]
+        {
             assert!(check(&deep).is_err(), "{}", &deep[..10]);
         }
     }

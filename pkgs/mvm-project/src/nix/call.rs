@@ -23,10 +23,9 @@ impl Eval {
                 (native.def.run)(self, &args, at)
             }
             // What functions of nixpkgs make is, nearly always, a package.
-            Value::Package(package) => Value::Package(Rc::new(Package {
-                changed: Some("called".into()),
-                ..(*package).clone()
-            })),
+            Value::Package(package) => {
+                Value::Package(Rc::new(Package { changed: Some("called".into()), ..(*package).clone() }))
+            }
             Value::Symbol(Symbol::Input(path)) => {
                 Value::unknown(at, format!("`{}` is a function of an input", path.join(".")))
             }

@@ -27,13 +27,15 @@ impl Arguments {
         let config = || ("config", Value::Symbol(Symbol::Config([].into())));
         let system = || ("system", Value::text(eval.system()));
         let (known, others) = match self {
-            Self::Module => {
-                (vec![pkgs(), lib(), inputs(), config(), system()], "it is an argument of the module that only devenv knows")
-            }
+            Self::Module => (
+                vec![pkgs(), lib(), inputs(), config(), system()],
+                "it is an argument of the module that only devenv knows",
+            ),
             Self::FlakeParts => (vec![lib(), inputs()], "it is an argument of the flake's module"),
-            Self::PerSystem => {
-                (vec![pkgs(), lib(), inputs(), system()], "it is an argument of `perSystem` that only flake-parts knows")
-            }
+            Self::PerSystem => (
+                vec![pkgs(), lib(), inputs(), system()],
+                "it is an argument of `perSystem` that only flake-parts knows",
+            ),
             Self::Outputs => return Thunk::made(at, Value::Symbol(Symbol::Inputs)),
             Self::Shell => (vec![pkgs(), system()], ""),
         };

@@ -1,8 +1,8 @@
 //! Operators.
 
+use super::scope::Env;
 use super::value::{At, Attrs, List, Piece, Unknown, Value};
 use super::{Eval, LIST_MAX};
-use super::scope::Env;
 use rnix::ast::{self, BinOpKind, UnaryOpKind};
 use std::cmp::Ordering;
 use std::rc::Rc;

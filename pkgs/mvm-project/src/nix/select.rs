@@ -37,7 +37,9 @@ impl Eval {
 
     pub(super) fn has_attr_form(&self, form: &ast::HasAttr, env: &Env, at: At) -> Value {
         let mut value = self.part(form.expr(), env, at);
-        let Some(path) = form.attrpath() else { return Value::unknown(at, "the file has a syntax error here") };
+        let Some(path) = form.attrpath() else {
+            return Value::unknown(at, "the file has a syntax error here");
+        };
         for attr in path.attrs() {
             let here = self.at(attr.syntax(), env);
             let found = match self.attr_name(&attr, env, here) {
@@ -76,7 +78,9 @@ impl Eval {
             Value::Native(native) if name == "override" && native.def.name.starts_with("mkShell") => {
                 natives::pkgs_function("mkShellChanged")
             }
-            Value::Property(_) => Some(Value::unknown(at, "it depends on a module property (mkIf, mkForce, …)")),
+            Value::Property(_) => {
+                Some(Value::unknown(at, "it depends on a module property (mkIf, mkForce, …)"))
+            }
             _ => None,
         }
     }
@@ -108,8 +112,8 @@ impl Eval {
     fn platform(&self, name: &str, at: At) -> Value {
         match name {
             "isLinux" | "is64bit" | "isUnix" | "isLittleEndian" | "isGnu" => Value::Bool(true),
-            "isDarwin" | "isMacOS" | "isWindows" | "isFreeBSD" | "isBSD" | "isMusl" | "isStatic" | "isWasm"
-            | "isRiscV" | "isi686" | "is32bit" => Value::Bool(false),
+            "isDarwin" | "isMacOS" | "isWindows" | "isFreeBSD" | "isBSD" | "isMusl" | "isStatic"
+            | "isWasm" | "isRiscV" | "isi686" | "is32bit" => Value::Bool(false),
             "isx86_64" | "isx86" => Value::Bool(std::env::consts::ARCH == "x86_64"),
             "isAarch64" | "isAarch" => Value::Bool(std::env::consts::ARCH == "aarch64"),
             "system" | "config" => Value::text(self.system()),
@@ -131,9 +135,11 @@ impl Eval {
         match *parts.as_slice() {
             [input, "legacyPackages", _system] => Value::Symbol(Symbol::Pkgs(input.into())),
             [input, "lib"] if input.contains("nixpkgs") || input == "nixlib" => Value::Symbol(Symbol::Lib),
-            [_, "lib", function @ ("eachDefaultSystem" | "eachSystem" | "mkFlake" | "eachDefaultSystemMap")] => {
-                natives::input_function(function).unwrap_or(Value::Null)
-            }
+            [
+                _,
+                "lib",
+                function @ ("eachDefaultSystem" | "eachSystem" | "mkFlake" | "eachDefaultSystemMap"),
+            ] => natives::input_function(function).unwrap_or(Value::Null),
             [input, "lib", "mkShell"] if input.contains("devenv") => {
                 natives::input_function("devenvShell").unwrap_or(Value::Null)
             }

@@ -80,14 +80,7 @@ impl Eval {
         all.below.into_iter().map(|(name, binding)| (name, binding.entry(at))).collect()
     }
 
-    fn place(
-        &self,
-        all: &mut Binding,
-        path: impl Iterator<Item = Attr>,
-        value: Thunk,
-        env: &Env,
-        at: At,
-    ) {
+    fn place(&self, all: &mut Binding, path: impl Iterator<Item = Attr>, value: Thunk, env: &Env, at: At) {
         let mut binding = all;
         for attr in path {
             let here = self.at(attr.syntax(), env);

@@ -1,9 +1,9 @@
 //! The files of an evaluation: read once, within the project's root, bounded in size.
 
+use super::Eval;
 use super::scope::{Env, Scope};
 use super::thunk::Thunk;
 use super::value::{At, Unknown, Value};
-use super::Eval;
 use crate::files;
 use crate::position::Position;
 use rnix::ParseError;
@@ -89,7 +89,10 @@ impl Eval {
         };
         if let Err((offset, why)) = super::bounds::check(text) {
             let at = Position::in_text(name, text, offset);
-            self.sources.borrow_mut().problems.push(Problem { at, text: format!("{why}; the file is not read") });
+            self.sources
+                .borrow_mut()
+                .problems
+                .push(Problem { at, text: format!("{why}; the file is not read") });
             let offset = u32::try_from(offset).unwrap_or(u32::MAX);
             return Value::unknown(At { file, offset }, why);
         }
@@ -114,8 +117,12 @@ impl Eval {
 fn explain(error: &ParseError, text: &str) -> (usize, String) {
     let start = |range: &rnix::TextRange| usize::from(range.start());
     let shown = |range: &rnix::TextRange| {
-        let found: String =
-            text.get(usize::from(range.start())..usize::from(range.end())).unwrap_or("").chars().take(20).collect();
+        let found: String = text
+            .get(usize::from(range.start())..usize::from(range.end()))
+            .unwrap_or("")
+            .chars()
+            .take(20)
+            .collect();
         if found.trim().is_empty() { "white space".to_owned() } else { format!("`{found}`") }
     };
     match error {

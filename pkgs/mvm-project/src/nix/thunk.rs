@@ -1,7 +1,7 @@
 //! Values that are made when they are first asked for.
 
-use super::value::{At, Unknown, Value};
 use super::Eval;
+use super::value::{At, Unknown, Value};
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;

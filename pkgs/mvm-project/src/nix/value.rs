@@ -209,9 +209,7 @@ pub fn attribute(name: &str) -> String {
     let mut characters = name.chars();
     let plain = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || "_-'".contains(c));
-    let keyword = matches!(
-        name,
-        "if" | "then" | "else" | "assert" | "with" | "let" | "in" | "rec" | "inherit" | "or"
-    );
+    let keyword =
+        matches!(name, "if" | "then" | "else" | "assert" | "with" | "let" | "in" | "rec" | "inherit" | "or");
     if plain && !keyword { name.to_owned() } else { crate::quote::nix(name) }
 }

@@ -24,9 +24,15 @@ pub struct PlannedForward {
 }
 
 /// Plans a forward for each port; of two on one port, the first.
-pub fn planned(services: &[PlannedService], processes: &[PlannedProcess], notes: &mut Vec<Note>) -> Vec<PlannedForward> {
-    let of_service = services.iter().map(|one| (one.name.as_str(), &one.at, one.ports.iter().collect::<Vec<_>>()));
-    let of_process = processes.iter().map(|one| (one.name.as_str(), &one.at, one.ports.iter().collect::<Vec<_>>()));
+pub fn planned(
+    services: &[PlannedService],
+    processes: &[PlannedProcess],
+    notes: &mut Vec<Note>,
+) -> Vec<PlannedForward> {
+    let of_service =
+        services.iter().map(|one| (one.name.as_str(), &one.at, one.ports.iter().collect::<Vec<_>>()));
+    let of_process =
+        processes.iter().map(|one| (one.name.as_str(), &one.at, one.ports.iter().collect::<Vec<_>>()));
     let mut forwards: Vec<PlannedForward> = Vec::new();
     for (name, at, ports) in of_service.chain(of_process) {
         let many = ports.len() > 1;
@@ -43,7 +49,10 @@ fn add(label: String, port: u16, at: &Position, forwards: &mut Vec<PlannedForwar
         return;
     }
     if let Some(there) = forwards.iter().find(|there| there.forward.guest == port) {
-        let text = format!("{label} and {} both want port {port} of the VM: one of them will not start", there.label);
+        let text = format!(
+            "{label} and {} both want port {port} of the VM: one of them will not start",
+            there.label
+        );
         return notes.push(Note { text, at: at.clone() });
     }
     let host = if port < UNPRIVILEGED { 0 } else { port };

@@ -76,7 +76,10 @@ pub fn plan(project: &Project, name: VmName) -> Plan {
     for fact in &project.packages {
         match fact.certainty {
             Certainty::Hint => notes.push(Note {
-                text: format!("{} may be wanted, under a condition that is not known: left out", fact.package.expression()),
+                text: format!(
+                    "{} may be wanted, under a condition that is not known: left out",
+                    fact.package.expression()
+                ),
                 at: fact.at.clone(),
             }),
             _ => nix_packages.push(fact.package.clone()),
@@ -104,7 +107,8 @@ pub fn plan(project: &Project, name: VmName) -> Plan {
         working_directory.push('/');
         working_directory.push_str(&part.to_string_lossy());
     }
-    let env_file = |file: &crate::project::EnvFile| format!("{}/{}", mvm_spec::latest::PROJECT_MOUNT, file.file);
+    let env_file =
+        |file: &crate::project::EnvFile| format!("{}/{}", mvm_spec::latest::PROJECT_MOUNT, file.file);
     Plan {
         version: VERSION,
         name,

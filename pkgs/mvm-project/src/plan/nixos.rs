@@ -27,7 +27,12 @@ pub fn declaration(plan: &Plan) -> String {
     }
     text.push_str("    };\n};\n");
     for unknown in &plan.unknowns {
-        text.push_str(&format!("# not known: {} ({}): {}\n", comment(&unknown.what), unknown.at, comment(&unknown.why)));
+        text.push_str(&format!(
+            "# not known: {} ({}): {}\n",
+            comment(&unknown.what),
+            unknown.at,
+            comment(&unknown.why)
+        ));
     }
     for note in &plan.notes {
         text.push_str(&format!("# note ({}): {}\n", note.at, comment(&note.text)));
@@ -88,7 +93,10 @@ fn tree(plan: &Plan) -> BTreeMap<Vec<String>, NixValue> {
         options.insert(unit(&["path"]), NixValue::List(vec!["/run/current-system/sw".into()]));
         options.insert(unit(&["script"]), (&process.nix_exec).into());
         options.insert(unit(&["serviceConfig", "User"]), NixValue::Code("vmSpec.user.name".to_owned()));
-        options.insert(unit(&["serviceConfig", "WorkingDirectory"]), text(&directory(plan, process.cwd.as_deref())));
+        options.insert(
+            unit(&["serviceConfig", "WorkingDirectory"]),
+            text(&directory(plan, process.cwd.as_deref())),
+        );
         options.insert(unit(&["serviceConfig", "Restart"]), text("on-failure"));
         if !plan.env_files.is_empty() {
             // `-`: a file that is not there is none.

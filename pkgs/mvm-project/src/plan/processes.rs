@@ -31,7 +31,11 @@ pub struct PlannedProcess {
 }
 
 /// Plans what is known whole and wanted for certain; says why the others are left out.
-pub fn planned(project: &Project, notes: &mut Vec<Note>, unknowns: &mut Vec<UnknownFact>) -> Vec<PlannedProcess> {
+pub fn planned(
+    project: &Project,
+    notes: &mut Vec<Note>,
+    unknowns: &mut Vec<UnknownFact>,
+) -> Vec<PlannedProcess> {
     let names: Vec<&str> = project
         .processes
         .iter()
@@ -42,7 +46,11 @@ pub fn planned(project: &Project, notes: &mut Vec<Note>, unknowns: &mut Vec<Unkn
     for process in &project.processes {
         let what = format!("processes.{}", process.name);
         let mut left_out = |why: &str| {
-            unknowns.push(UnknownFact { what: what.clone(), why: format!("{why}: it is not started"), at: process.at.clone() });
+            unknowns.push(UnknownFact {
+                what: what.clone(),
+                why: format!("{why}: it is not started"),
+                at: process.at.clone(),
+            });
         };
         let Some(exec) = &process.exec else {
             left_out("what it runs is not known");
@@ -84,7 +92,8 @@ fn in_guest(exec: &Template, process: &Process, notes: &mut Vec<Note>) -> String
             Part::Text(more) => text.push_str(more),
             Part::Program { program } => text.push_str(&programs::program(program)),
             Part::Package { package } => {
-                let bin = matches!(exec.0.get(index + 1), Some(Part::Text(next)) if next.starts_with("/bin/"));
+                let bin =
+                    matches!(exec.0.get(index + 1), Some(Part::Text(next)) if next.starts_with("/bin/"));
                 if !bin {
                     let note = format!(
                         "process {}: the path of {} has no meaning in the embedded guest",

@@ -34,7 +34,8 @@ pub fn show(plan: &Plan) -> String {
         line("variables", format!("those in {file}"));
     }
     for PlannedForward { label, forward, variable } in &plan.forwards {
-        let host = if forward.host == 0 { "a free port".to_owned() } else { format!("localhost:{}", forward.host) };
+        let host =
+            if forward.host == 0 { "a free port".to_owned() } else { format!("localhost:{}", forward.host) };
         line("forward", format!("{host} leads to {label} (port {}); ${variable} says which", forward.guest));
     }
     for unknown in &plan.unknowns {

@@ -50,7 +50,11 @@ fn a_process_that_is_not_known_whole_is_not_started() {
     assert_eq!(names, ["admin", "second", "web"]);
     assert_eq!(plan.processes[2].exec, "node server.js --greet \"$NAME\"");
     assert!(plan.unknowns.iter().any(|one| one.what.contains("processes.lost")), "{:#?}", plan.unknowns);
-    assert!(plan.notes.iter().any(|note| note.text.contains("couchdb is not known here")), "{:#?}", plan.notes);
+    assert!(
+        plan.notes.iter().any(|note| note.text.contains("couchdb is not known here")),
+        "{:#?}",
+        plan.notes
+    );
 }
 
 #[test]
@@ -65,9 +69,14 @@ fn ports_of_root_and_ports_that_two_want_are_dealt_with() {
 
 #[test]
 fn a_port_that_is_not_known_is_not_forwarded() {
-    let plan = planned("{ config, ... }: { services.redis = { enable = true; port = config.custom.port; }; }");
+    let plan =
+        planned("{ config, ... }: { services.redis = { enable = true; port = config.custom.port; }; }");
     assert_eq!(plan.forwards, []);
-    assert!(plan.notes.iter().any(|note| note.text.contains("services.redis.port is not known")), "{:#?}", plan.notes);
+    assert!(
+        plan.notes.iter().any(|note| note.text.contains("services.redis.port is not known")),
+        "{:#?}",
+        plan.notes
+    );
     assert!(!plan.env.contains_key("REDIS_URL"));
 }
 

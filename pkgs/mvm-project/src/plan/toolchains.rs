@@ -32,11 +32,7 @@ const TOOLCHAINS: [Toolchain; 22] = [
     ("nix", &["nix"], &[]),
     ("perl", &["perl"], &[]),
     ("php", &["php", "phpPackages.composer"], &[]),
-    (
-        "python",
-        &["python3"],
-        &[(&["poetry", "enable"], "poetry"), (&["uv", "enable"], "uv")],
-    ),
+    ("python", &["python3"], &[(&["poetry", "enable"], "poetry"), (&["uv", "enable"], "uv")]),
     ("ruby", &["ruby"], &[(&["bundler", "enable"], "bundler")]),
     ("rust", &["rustc", "cargo", "rustfmt", "clippy", "gcc"], &[]),
     ("typescript", &["nodejs", "typescript"], &[]),
@@ -66,7 +62,10 @@ pub fn packages(project: &Project, notes: &mut Vec<Note>) -> Vec<PackageRef> {
             }
         }
         if let Some(version) = setting(language, &["version"]).and_then(Datum::plain) {
-            let text = format!("languages.{}: version {version} is asked for; what is installed is taken", language.name);
+            let text = format!(
+                "languages.{}: version {version} is asked for; what is installed is taken",
+                language.name
+            );
             notes.push(Note { text, at: language.at.clone() });
         }
     }

@@ -13,7 +13,9 @@ pub static MAPPING: Mapping = Mapping {
     directories: &[],
     debian: Some("caddy"),
     refuses_root: false,
-    embedded: approximate("the first port of a virtual host's name is forwarded; only Caddyfiles, no other adapters"),
+    embedded: approximate(
+        "the first port of a virtual host's name is forwarded; only Caddyfiles, no other adapters",
+    ),
     nixos: approximate("the first port of a virtual host's name is forwarded"),
     run,
 };
@@ -27,7 +29,8 @@ fn run(settings: &Settings<'_>) -> Run {
     for (name, host) in settings.entries(&["virtualHosts"]) {
         let text = host.at(&["extraConfig"]).and_then(crate::project::Datum::plain);
         if host.at(&["extraConfig"]).is_some() && text.is_none() {
-            run.remarks.push(format!("virtualHosts.{name}.extraConfig is not known whole: the host is left out"));
+            run.remarks
+                .push(format!("virtualHosts.{name}.extraConfig is not known whole: the host is left out"));
             continue;
         }
         let text = text.unwrap_or_default();

@@ -16,7 +16,9 @@ pub static MAPPING: Mapping = Mapping {
     directories: &["/usr/share/elasticsearch/bin"],
     debian: None,
     refuses_root: true,
-    embedded: approximate("not in Debian: install Elasticsearch's own package; plugins and Java options are not carried over"),
+    embedded: approximate(
+        "not in Debian: install Elasticsearch's own package; plugins and Java options are not carried over",
+    ),
     nixos: exact("plugins and Java options are not carried over"),
     run,
 };

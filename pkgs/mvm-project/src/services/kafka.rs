@@ -14,7 +14,9 @@ pub static MAPPING: Mapping = Mapping {
     directories: &["/opt/kafka/bin"],
     debian: None,
     refuses_root: false,
-    embedded: approximate("not in Debian: unpack Kafka below /usr; always KRaft; listeners of the project are not used"),
+    embedded: approximate(
+        "not in Debian: unpack Kafka below /usr; always KRaft; listeners of the project are not used",
+    ),
     nixos: approximate("always KRaft; listeners of the project are not used"),
     run,
 };

@@ -15,7 +15,9 @@ pub static MAPPING: Mapping = Mapping {
     directories: &[],
     debian: None,
     refuses_root: false,
-    embedded: approximate("not in Debian: install Mailpit's own package; additionalArgs are not carried over"),
+    embedded: approximate(
+        "not in Debian: install Mailpit's own package; additionalArgs are not carried over",
+    ),
     nixos: approximate("a unit of its own; additionalArgs are not carried over"),
     run,
 };
@@ -31,7 +33,14 @@ fn run(settings: &Settings<'_>) -> Run {
         },
         ..Run::default()
     };
-    let words = ["--database", "%S/mailpit/mail.db", "--listen", &format!("0.0.0.0:{ui}"), "--smtp", &format!("0.0.0.0:{smtp}")];
+    let words = [
+        "--database",
+        "%S/mailpit/mail.db",
+        "--listen",
+        &format!("0.0.0.0:{ui}"),
+        "--smtp",
+        &format!("0.0.0.0:{smtp}"),
+    ];
     run.unit("mailpit", "mailpit", &words.map(ToOwned::to_owned));
     if settings.get(&["additionalArgs"]).is_some() {
         run.remarks.push("additionalArgs are not carried over".to_owned());

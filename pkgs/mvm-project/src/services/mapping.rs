@@ -110,7 +110,11 @@ impl Run {
     }
 
     /// Adds a NixOS option by the parts of its path, which may have dots in them.
-    pub fn option_at<'a>(&mut self, path: impl IntoIterator<Item = &'a str>, value: impl Into<NixValue>) -> &mut Self {
+    pub fn option_at<'a>(
+        &mut self,
+        path: impl IntoIterator<Item = &'a str>,
+        value: impl Into<NixValue>,
+    ) -> &mut Self {
         self.options.insert(path.into_iter().map(ToOwned::to_owned).collect(), value.into());
         self
     }
@@ -138,9 +142,14 @@ impl Run {
 }
 
 /// Variables with the ports put in; those whose port is not known are left out.
-pub fn with_ports(variables: &BTreeMap<String, String>, ports: &BTreeMap<String, u16>) -> BTreeMap<String, String> {
+pub fn with_ports(
+    variables: &BTreeMap<String, String>,
+    ports: &BTreeMap<String, u16>,
+) -> BTreeMap<String, String> {
     let put_in = |text: &String| {
-        let whole = ports.iter().fold(text.clone(), |text, (label, port)| text.replace(&format!("{{{label}}}"), &port.to_string()));
+        let whole = ports.iter().fold(text.clone(), |text, (label, port)| {
+            text.replace(&format!("{{{label}}}"), &port.to_string())
+        });
         (!whole.contains('{')).then_some(whole)
     };
     variables.iter().filter_map(|(name, text)| Some((name.clone(), put_in(text)?))).collect()

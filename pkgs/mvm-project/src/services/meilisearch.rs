@@ -1,7 +1,7 @@
 //! Meilisearch.
 
 use super::mapping::{Command, Mapping, Port, PortSetting, Run};
-use super::{Settings, exact, approximate};
+use super::{Settings, approximate, exact};
 use crate::quote::shell;
 
 pub static MAPPING: Mapping = Mapping {

@@ -17,7 +17,9 @@ pub static MAPPING: Mapping = Mapping {
     debian: None,
     refuses_root: false,
     embedded: approximate("not in Debian: install MinIO's own package; afterStart is not run"),
-    nixos: approximate("buckets are not made, afterStart is not run; keys stand in the unit as devenv has them in the shell"),
+    nixos: approximate(
+        "buckets are not made, afterStart is not run; keys stand in the unit as devenv has them in the shell",
+    ),
     run,
 };
 
@@ -29,7 +31,8 @@ fn run(settings: &Settings<'_>) -> Run {
     // A bucket is a directory below the data's.
     let valid = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
     let buckets = settings.texts(&["buckets"]).into_iter().filter(valid);
-    let buckets: String = buckets.map(|name| format!(" \"$STATE_DIRECTORY/data/\"{}", shell(&name))).collect();
+    let buckets: String =
+        buckets.map(|name| format!(" \"$STATE_DIRECTORY/data/\"{}", shell(&name))).collect();
     let mut run = Run {
         command: Command {
             prepare: format!("mkdir -p \"$STATE_DIRECTORY/data\"{buckets}"),

@@ -91,7 +91,10 @@ pub(crate) fn variable(name: &str) -> Option<(&'static str, String)> {
     ALL.into_iter().find_map(|mapping| {
         let settings = Settings::defaults(mapping);
         let ports = settings.ports().into_iter().map(|(label, port)| (label.to_owned(), port)).collect();
-        with_ports(&(mapping.run)(&settings).variables, &ports).into_iter().find(|(key, _)| key == name).map(|(_, value)| (mapping.name, value))
+        with_ports(&(mapping.run)(&settings).variables, &ports)
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| (mapping.name, value))
     })
 }
 

@@ -9,7 +9,11 @@ pub static MAPPING: Mapping = Mapping {
     name: "mysql",
     images: &["mysql", "mariadb", "percona"],
     process: "mysql",
-    ports: &[Port { label: "main", default: 3306, setting: PortSetting::Number(&["settings", "mysqld", "port"]) }],
+    ports: &[Port {
+        label: "main",
+        default: 3306,
+        setting: PortSetting::Number(&["settings", "mysqld", "port"]),
+    }],
     program: "mariadbd",
     directories: &["/usr/sbin"],
     debian: Some("mariadb-server"),
@@ -44,7 +48,9 @@ fn run(settings: &Settings<'_>) -> Run {
             "exec mariadbd --no-defaults --datadir=\"$STATE_DIRECTORY/data\" --socket=\"$RUNTIME_DIRECTORY/mysql.sock\" \
              --port={port} --bind-address=0.0.0.0{options}"
         ),
-        ready: "mariadb-admin --no-defaults --socket=\"$RUNTIME_DIRECTORY/mysql.sock\" --user=root ping --silent".to_owned(),
+        ready:
+            "mariadb-admin --no-defaults --socket=\"$RUNTIME_DIRECTORY/mysql.sock\" --user=root ping --silent"
+                .to_owned(),
         setup: match statements.is_empty() {
             true => String::new(),
             false => format!(
@@ -56,10 +62,13 @@ fn run(settings: &Settings<'_>) -> Run {
     run.option("services.mysql.enable", true)
         .option("services.mysql.settings.mysqld.port", port)
         .option("services.mysql.settings.mysqld.bind-address", "0.0.0.0");
-    run.option("services.mysql.package", match settings.get(&["package"]) {
-        Some(Datum::Package { package }) => package.into(),
-        _ => NixValue::Code("pkgs.mariadb".to_owned()),
-    });
+    run.option(
+        "services.mysql.package",
+        match settings.get(&["package"]) {
+            Some(Datum::Package { package }) => package.into(),
+            _ => NixValue::Code("pkgs.mariadb".to_owned()),
+        },
+    );
     if !statements.is_empty() {
         let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&statements));
         run.option("services.mysql.initialScript", NixValue::Code(code));
@@ -78,7 +87,10 @@ fn statements(settings: &Settings<'_>) -> String {
         // A user beside the database is what compose files have.
         if let Some(user) = field(database, "user") {
             let user = format!("{}@'%'", sql::literal(&user));
-            all.push_str(&format!("CREATE USER IF NOT EXISTS {user}{};\n", password(field(database, "pass"))));
+            all.push_str(&format!(
+                "CREATE USER IF NOT EXISTS {user}{};\n",
+                password(field(database, "pass"))
+            ));
             all.push_str(&format!("GRANT ALL ON {}.* TO {user};\n", sql::backquoted(&name)));
         }
         if let Some(schema) = field(database, "schema") {

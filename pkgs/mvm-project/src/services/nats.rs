@@ -35,7 +35,9 @@ fn run(settings: &Settings<'_>) -> Run {
         run.option("services.nats.jetstream", true);
     }
     if settings.bool(&["authorization", "enable"]) == Some(true) {
-        for (name, option, key) in [("user", "--user", "user"), ("password", "--pass", "password"), ("token", "--auth", "token")] {
+        for (name, option, key) in
+            [("user", "--user", "user"), ("password", "--pass", "password"), ("token", "--auth", "token")]
+        {
             if let Some(value) = settings.text(&["authorization", name]).filter(|value| !value.is_empty()) {
                 words.push_str(&format!(" {option} {}", shell(&value)));
                 run.option_at(["services", "nats", "settings", "authorization", key], value);

@@ -13,8 +13,12 @@ pub static MAPPING: Mapping = Mapping {
     directories: &["/usr/sbin"],
     debian: Some("nginx"),
     refuses_root: false,
-    embedded: approximate("the first port that httpConfig listens on is forwarded; a configFile of the project is not used"),
-    nixos: approximate("the first port that httpConfig listens on is forwarded; a configFile of the project is not used"),
+    embedded: approximate(
+        "the first port that httpConfig listens on is forwarded; a configFile of the project is not used",
+    ),
+    nixos: approximate(
+        "the first port that httpConfig listens on is forwarded; a configFile of the project is not used",
+    ),
     run,
 };
 

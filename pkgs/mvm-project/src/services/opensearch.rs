@@ -10,13 +10,19 @@ pub static MAPPING: Mapping = Mapping {
     process: "opensearch",
     ports: &[
         Port { label: "http", default: 9200, setting: PortSetting::Number(&["settings", "http.port"]) },
-        Port { label: "transport", default: 9300, setting: PortSetting::Number(&["settings", "transport.port"]) },
+        Port {
+            label: "transport",
+            default: 9300,
+            setting: PortSetting::Number(&["settings", "transport.port"]),
+        },
     ],
     program: "opensearch",
     directories: &["/usr/share/opensearch/bin"],
     debian: None,
     refuses_root: true,
-    embedded: approximate("not in Debian: install OpenSearch's own package; plugins and Java options are not carried over"),
+    embedded: approximate(
+        "not in Debian: install OpenSearch's own package; plugins and Java options are not carried over",
+    ),
     nixos: exact("plugins and Java options are not carried over"),
     run,
 };

@@ -23,7 +23,8 @@ fn run(settings: &Settings<'_>) -> Run {
     let port = settings.port("main");
     let mut run = Run::default();
     let init = settings.texts(&["initdbArgs"]);
-    let init = if init.is_empty() { vec!["--locale=C".to_owned(), "--encoding=UTF8".to_owned()] } else { init };
+    let init =
+        if init.is_empty() { vec!["--locale=C".to_owned(), "--encoding=UTF8".to_owned()] } else { init };
     let init: Vec<String> = init.iter().map(|word| shell(word)).collect();
     let mut options = String::new();
     for (name, datum) in settings.entries(&["settings"]) {
@@ -70,7 +71,8 @@ fn run(settings: &Settings<'_>) -> Run {
         run.variable("DATABASE_URL", format!("postgres://{path}"));
     }
     if settings.get(&["extensions"]).is_some() {
-        run.remarks.push("extensions: the embedded guest has those that are installed on the host".to_owned());
+        run.remarks
+            .push("extensions: the embedded guest has those that are installed on the host".to_owned());
     }
     run.remarks.extend(settings.remarks());
     run
@@ -117,7 +119,10 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
             NixValue::List(vec![NixValue::Set(
                 [
                     ("name".to_owned(), NixValue::Code("vmSpec.user.name".to_owned())),
-                    ("ensureClauses".to_owned(), NixValue::Set([("superuser".to_owned(), true.into())].into())),
+                    (
+                        "ensureClauses".to_owned(),
+                        NixValue::Set([("superuser".to_owned(), true.into())].into()),
+                    ),
                 ]
                 .into(),
             )]),
@@ -128,8 +133,10 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
     }
     let statements = statements(settings);
     if !statements.is_empty() {
-        let script: String =
-            statements.iter().map(|(database, text)| format!("\\connect {}\n{text}\n", sql::identifier(database))).collect();
+        let script: String = statements
+            .iter()
+            .map(|(database, text)| format!("\\connect {}\n{text}\n", sql::identifier(database)))
+            .collect();
         let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&script));
         run.option("services.postgresql.initialScript", NixValue::Code(code));
     }

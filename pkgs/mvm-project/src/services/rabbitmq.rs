@@ -10,7 +10,11 @@ pub static MAPPING: Mapping = Mapping {
     process: "rabbitmq",
     ports: &[
         Port { label: "main", default: 5672, setting: PortSetting::Number(&["port"]) },
-        Port { label: "management", default: 15672, setting: PortSetting::Number(&["managementPlugin", "port"]) },
+        Port {
+            label: "management",
+            default: 15672,
+            setting: PortSetting::Number(&["managementPlugin", "port"]),
+        },
     ],
     program: "rabbitmq-server",
     directories: &["/usr/lib/rabbitmq/bin", "/usr/sbin"],

@@ -25,14 +25,23 @@ fn run(settings: &Settings<'_>) -> Run {
     let (port, ui) = (settings.port("main"), settings.port("ui"));
     let mut words: Vec<String> =
         ["server", "start-dev", "--ip", "0.0.0.0", "--port"].map(ToOwned::to_owned).to_vec();
-    words.extend([port.to_string(), "--ui-ip".to_owned(), "0.0.0.0".to_owned(), "--ui-port".to_owned(), ui.to_string()]);
+    words.extend([
+        port.to_string(),
+        "--ui-ip".to_owned(),
+        "0.0.0.0".to_owned(),
+        "--ui-port".to_owned(),
+        ui.to_string(),
+    ]);
     for name in settings.texts(&["namespaces"]) {
         words.extend(["--namespace".to_owned(), name]);
     }
     let quoted: Vec<String> = words.iter().map(|word| shell(word)).collect();
     let mut run = Run {
         command: Command {
-            exec: format!("exec temporal {} --db-filename \"$STATE_DIRECTORY/temporal.db\"", quoted.join(" ")),
+            exec: format!(
+                "exec temporal {} --db-filename \"$STATE_DIRECTORY/temporal.db\"",
+                quoted.join(" ")
+            ),
             ..Command::default()
         },
         ..Run::default()

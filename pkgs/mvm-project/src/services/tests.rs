@@ -25,15 +25,39 @@ fn hostile() -> BTreeMap<String, Datum> {
         ("schema", text(HOSTILE)),
     ]))]);
     let list = || Datum::List(vec![text(HOSTILE)]);
-    let named = || Datum::Set(set(vec![(HOSTILE, text(HOSTILE)), ("enable", Datum::Bool(true)), ("extraConfig", text(HOSTILE))]));
-    let mut all = set(vec![("initialDatabases", databases), ("settings", named()), ("virtualHosts", Datum::Set(set(vec![("x", named())])))]);
-    for name in ["initialScript", "extraConfig", "httpConfig", "config", "vcl", "accessKey", "secretKey", "region", "memorySize", "logLevel", "environment", "cluster_name"] {
+    let named = || {
+        Datum::Set(set(vec![
+            (HOSTILE, text(HOSTILE)),
+            ("enable", Datum::Bool(true)),
+            ("extraConfig", text(HOSTILE)),
+        ]))
+    };
+    let mut all = set(vec![
+        ("initialDatabases", databases),
+        ("settings", named()),
+        ("virtualHosts", Datum::Set(set(vec![("x", named())]))),
+    ]);
+    for name in [
+        "initialScript",
+        "extraConfig",
+        "httpConfig",
+        "config",
+        "vcl",
+        "accessKey",
+        "secretKey",
+        "region",
+        "memorySize",
+        "logLevel",
+        "environment",
+        "cluster_name",
+    ] {
         all.insert(name.to_owned(), text(HOSTILE));
     }
     for name in ["initdbArgs", "startArgs", "additionalArgs", "plugins", "namespaces", "buckets"] {
         all.insert(name.to_owned(), list());
     }
-    let authorization = set(vec![("enable", Datum::Bool(true)), ("user", text(HOSTILE)), ("password", text(HOSTILE))]);
+    let authorization =
+        set(vec![("enable", Datum::Bool(true)), ("user", text(HOSTILE)), ("password", text(HOSTILE))]);
     all.insert("authorization".to_owned(), Datum::Set(authorization));
     all.insert("configItems".to_owned(), named());
     all
@@ -64,7 +88,12 @@ fn commands_are_shell_whatever_the_project_says() {
             assert!(command.exec.contains("exec "), "{}", mapping.name);
             for script in [&command.prepare, &command.exec, &command.ready, &command.setup] {
                 let checked = Process::new("sh").args(["-n", "-c", script]).output().unwrap();
-                assert!(checked.status.success(), "{}: {script}\n{}", mapping.name, String::from_utf8_lossy(&checked.stderr));
+                assert!(
+                    checked.status.success(),
+                    "{}: {script}\n{}",
+                    mapping.name,
+                    String::from_utf8_lossy(&checked.stderr)
+                );
             }
         }
     }
@@ -95,7 +124,12 @@ fn nothing_of_the_project_is_executed_by_a_command() {
                 .stdin(std::process::Stdio::null())
                 .output()
                 .unwrap();
-            assert!(output.status.success(), "{}: {script}\n{}", mapping.name, String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {script}\n{}",
+                mapping.name,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 }
@@ -123,8 +157,19 @@ fn ports_follow_the_settings_and_are_missing_when_unknown() {
         ("postgres", set(vec![("port", unknown())]), None),
         ("minio", set(vec![("listenAddress", text("127.0.0.1:9100"))]), Some(9100)),
         ("varnish", set(vec![("listen", text(":81"))]), Some(81)),
-        ("nginx", set(vec![("httpConfig", text("server {\n  listen 127.0.0.1:8081 default_server;\n}"))]), Some(8081)),
-        ("caddy", set(vec![("virtualHosts", Datum::Set(set(vec![("http://localhost:8000", Datum::Set(BTreeMap::new()))])))]), Some(8000)),
+        (
+            "nginx",
+            set(vec![("httpConfig", text("server {\n  listen 127.0.0.1:8081 default_server;\n}"))]),
+            Some(8081),
+        ),
+        (
+            "caddy",
+            set(vec![(
+                "virtualHosts",
+                Datum::Set(set(vec![("http://localhost:8000", Datum::Set(BTreeMap::new()))])),
+            )]),
+            Some(8000),
+        ),
         ("redis", BTreeMap::new(), Some(6379)),
     ] {
         let mapping = find(service).unwrap();
@@ -137,10 +182,16 @@ fn ports_follow_the_settings_and_are_missing_when_unknown() {
 #[test]
 fn postgres_is_set_up_as_devenv_does_it() {
     let database = set(vec![("name", text("app")), ("user", text("ada")), ("pass", text("it's"))]);
-    let settings = set(vec![("initialDatabases", Datum::List(vec![Datum::Set(database)])), ("initialScript", text("SELECT 1;"))]);
+    let settings = set(vec![
+        ("initialDatabases", Datum::List(vec![Datum::Set(database)])),
+        ("initialScript", text("SELECT 1;")),
+    ]);
     let mapping = find("postgres").unwrap();
     let run = (mapping.run)(&Settings::new(mapping, &settings));
-    insta::assert_snapshot!(format!("{}\n\n{}\n\n{}\n\n{}", run.command.prepare, run.command.exec, run.command.ready, run.command.setup));
+    insta::assert_snapshot!(format!(
+        "{}\n\n{}\n\n{}\n\n{}",
+        run.command.prepare, run.command.exec, run.command.ready, run.command.setup
+    ));
     let ports = BTreeMap::from([("main".to_owned(), 15432)]);
     let variables = with_ports(&run.variables, &ports);
     assert_eq!(variables["DATABASE_URL"], "postgres://ada:it%27s@127.0.0.1:15432/app");

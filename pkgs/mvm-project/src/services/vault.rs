@@ -12,7 +12,9 @@ pub static MAPPING: Mapping = Mapping {
     directories: &[],
     debian: None,
     refuses_root: false,
-    embedded: approximate("not in Debian: install Vault's own package; development mode, which keeps nothing over a restart"),
+    embedded: approximate(
+        "not in Debian: install Vault's own package; development mode, which keeps nothing over a restart",
+    ),
     nixos: approximate("development mode, which keeps nothing over a restart"),
     run,
 };

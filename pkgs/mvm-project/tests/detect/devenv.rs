@@ -65,7 +65,11 @@ fn services_have_their_settings_and_places() {
     let Some(Datum::List(databases)) = setting(postgres, &["initialDatabases"]) else { panic!() };
     assert_eq!(databases[0].at(&["pass"]).and_then(Datum::plain).as_deref(), Some("it's"));
     let package = |attr: &[&str]| Datum::Package {
-        package: PackageRef { attr: attr.iter().map(ToString::to_string).collect(), input: None, changed: None },
+        package: PackageRef {
+            attr: attr.iter().map(ToString::to_string).collect(),
+            input: None,
+            changed: None,
+        },
     };
     assert_eq!(setting(postgres, &["package"]), Some(package(&["postgresql_16"])));
     assert_eq!(
@@ -152,7 +156,10 @@ fn modules_merge_by_condition_and_priority() {
 #[test]
 fn devenv_yaml_imports_local_directories_and_names_other_inputs() {
     let project = detected(&[
-        ("devenv.yaml", "inputs:\n  other:\n    url: github:o/r\nimports:\n- ./api\n- /shared/base.nix\n- other/sub\n"),
+        (
+            "devenv.yaml",
+            "inputs:\n  other:\n    url: github:o/r\nimports:\n- ./api\n- /shared/base.nix\n- other/sub\n",
+        ),
         ("devenv.nix", "{ packages = [ ]; }"),
         ("api/devenv.nix", "{ languages.go.enable = true; }"),
         ("api/devenv.yaml", "imports: [ ../db, .. ]\n"),

@@ -46,7 +46,10 @@ fn flake_utils_and_an_imported_shell() {
               let pkgs = import nixpkgs { inherit system; config.allowUnfree = true; };
               in { devShell = import ./shell.nix { inherit pkgs; }; }); }"#,
         ),
-        ("shell.nix", "{ pkgs ? import <nixpkgs> { } }: pkgs.mkShell.override { stdenv = pkgs.clangStdenv; } { nativeBuildInputs = [ pkgs.cmake ]; }"),
+        (
+            "shell.nix",
+            "{ pkgs ? import <nixpkgs> { } }: pkgs.mkShell.override { stdenv = pkgs.clangStdenv; } { nativeBuildInputs = [ pkgs.cmake ]; }",
+        ),
     ]);
     all_known(&project);
     assert_eq!(packages(&project), ["pkgs.cmake"]);
@@ -86,7 +89,10 @@ fn dev_shells_of_flake_parts_with_modules_in_files() {
             "flake.nix",
             r#"{ outputs = inputs: inputs.flake-parts.lib.mkFlake { inherit inputs; } { imports = [ ./nix/shell.nix ]; systems = import inputs.systems; }; }"#,
         ),
-        ("nix/shell.nix", "{ inputs, ... }: { perSystem = { pkgs, ... }: { devShells.default = pkgs.mkShell { packages = [ pkgs.just ]; }; }; }"),
+        (
+            "nix/shell.nix",
+            "{ inputs, ... }: { perSystem = { pkgs, ... }: { devShells.default = pkgs.mkShell { packages = [ pkgs.just ]; }; }; }",
+        ),
     ]);
     all_known(&project);
     assert_eq!(packages(&project), ["pkgs.just"]);
@@ -95,7 +101,10 @@ fn dev_shells_of_flake_parts_with_modules_in_files() {
 #[test]
 fn shell_nix_with_processes_from_a_procfile() {
     let project = detected(&[
-        ("shell.nix", "let pkgs = import (fetchTarball \"https://example.org/x.tar.gz\") { }; in with pkgs; mkShell { buildInputs = [ ruby_3_3 ]; }"),
+        (
+            "shell.nix",
+            "let pkgs = import (fetchTarball \"https://example.org/x.tar.gz\") { }; in with pkgs; mkShell { buildInputs = [ ruby_3_3 ]; }",
+        ),
         ("Procfile", "web: bundle exec rails server\n"),
         ("Gemfile", "source 'https://rubygems.org'\n"),
     ]);

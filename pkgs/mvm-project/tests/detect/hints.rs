@@ -21,10 +21,16 @@ fn a_node_project() {
 #[test]
 fn other_toolchains() {
     for (files, expected) in [
-        (vec![("Cargo.toml", "[package]\nname = \"x\"\nrust-version = \"1.80\"\n")], ("rust", Some("1.80"), "pkgs.cargo")),
+        (
+            vec![("Cargo.toml", "[package]\nname = \"x\"\nrust-version = \"1.80\"\n")],
+            ("rust", Some("1.80"), "pkgs.cargo"),
+        ),
         (vec![("go.mod", "module x\n\ngo 1.23\n")], ("go", Some("1.23"), "pkgs.go")),
         (vec![("Gemfile", "ruby '3.3.0'\n")], ("ruby", Some("3.3.0"), "pkgs.ruby")),
-        (vec![("pyproject.toml", "[project]\nrequires-python = \">=3.11\"\n"), ("uv.lock", "")], ("python", Some(">=3.11"), "pkgs.uv")),
+        (
+            vec![("pyproject.toml", "[project]\nrequires-python = \">=3.11\"\n"), ("uv.lock", "")],
+            ("python", Some(">=3.11"), "pkgs.uv"),
+        ),
         (vec![("requirements.txt", "flask\n")], ("python", None, "pkgs.python3")),
     ] {
         let project = detected(&files);
@@ -59,7 +65,10 @@ fn compose_services_are_known_by_their_images() {
 
 #[test]
 fn a_procfile_has_a_process_a_line() {
-    let project = detected(&[("Procfile", "# c\nweb: python3 -m http.server $PORT\nrelease: migrate\n\nworker:  run worker\nnonsense\n")]);
+    let project = detected(&[(
+        "Procfile",
+        "# c\nweb: python3 -m http.server $PORT\nrelease: migrate\n\nworker:  run worker\nnonsense\n",
+    )]);
     let names: Vec<_> = project.processes.iter().map(|process| process.name.as_str()).collect();
     assert_eq!(names, ["web", "worker"]);
     assert_eq!(project.notes[0].at.to_string(), "Procfile:6:1");

@@ -7,7 +7,11 @@ use proptest::prelude::*;
 #[test]
 fn a_syntax_error_has_a_place_and_leaves_what_is_sound() {
     let project = devenv("{ pkgs, ... }: {\n  packages = [ pkgs.git ];\n  env.A = \"1\n}");
-    assert!(project.notes.iter().any(|note| note.text.starts_with("syntax error") && note.at.line >= 3), "{:?}", project.notes);
+    assert!(
+        project.notes.iter().any(|note| note.text.starts_with("syntax error") && note.at.line >= 3),
+        "{:?}",
+        project.notes
+    );
     let project = devenv("{ env.A = \"1\"; env.B = ; env.C = \"3\"; }");
     assert_eq!(project.notes[0].at.to_string(), "devenv.nix:1:24");
     assert_eq!(variable(&project, "A").as_deref(), Some("1"));
@@ -16,7 +20,10 @@ fn a_syntax_error_has_a_place_and_leaves_what_is_sound() {
 #[test]
 fn files_that_are_no_text_or_too_large_are_named() {
     let large = "#".repeat(300 << 10);
-    for (text, said) in [(b"{ x = \"\xff\"; }".as_slice(), "devenv.nix is not UTF-8"), (large.as_bytes(), "devenv.nix is larger than")] {
+    for (text, said) in [
+        (b"{ x = \"\xff\"; }".as_slice(), "devenv.nix is not UTF-8"),
+        (large.as_bytes(), "devenv.nix is larger than"),
+    ] {
         let dir = repository(&[]);
         std::fs::write(dir.path().join("devenv.nix"), text).unwrap();
         let project = detect(dir.path()).unwrap();
@@ -42,15 +49,27 @@ fn circles_end() {
         "import ./devenv.nix",
     ] {
         let project = devenv(text);
-        assert!(!project.unknowns.is_empty() || !project.packages.is_empty() || !project.env.is_empty(), "{text}");
+        assert!(
+            !project.unknowns.is_empty() || !project.packages.is_empty() || !project.env.is_empty(),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn deep_nesting_is_an_answer_too() {
-    for text in ["(".repeat(100_000), "[".repeat(100_000), "{a=".repeat(50_000), "!".repeat(100_000), "x:".repeat(100_000),
-        format!("{{ env.A = 1{}; }}", "+1".repeat(60_000)), format!("{{ env.A = x{}; }}", ".a".repeat(60_000)),
-        format!("{{ env.A = x{}; }}", " a".repeat(60_000)), "''${".repeat(60_000), "let a=".repeat(40_000)] {
+    for text in [
+        "(".repeat(100_000),
+        "[".repeat(100_000),
+        "{a=".repeat(50_000),
+        "!".repeat(100_000),
+        "x:".repeat(100_000),
+        format!("{{ env.A = 1{}; }}", "+1".repeat(60_000)),
+        format!("{{ env.A = x{}; }}", ".a".repeat(60_000)),
+        format!("{{ env.A = x{}; }}", " a".repeat(60_000)),
+        "''${".repeat(60_000),
+        "let a=".repeat(40_000),
+    ] {
         devenv(&text);
     }
 }
@@ -69,7 +88,11 @@ fn nothing_outside_of_the_repository_is_read() {
     let project = detect(dir.path()).unwrap();
     let json = serde_json::to_string(&project).unwrap();
     assert!(!json.contains("leaked") && !json.contains("root:"), "{json}");
-    assert!(unknowns(&project).iter().any(|one| one.contains("leads out of the project")), "{:?}", unknowns(&project));
+    assert!(
+        unknowns(&project).iter().any(|one| one.contains("leads out of the project")),
+        "{:?}",
+        unknowns(&project)
+    );
 }
 
 #[test]
@@ -84,10 +107,66 @@ fn a_pipe_in_the_place_of_a_file_does_not_block() {
 /// Words that Nix files are made of, so that random text gets past the parser.
 fn nixish() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
-        "{", "}", "[", "]", "(", ")", "a", "b", "pkgs", "lib", "config", ".", "=", ";", ":", "let", "in", "with", "rec",
-        "inherit", "if", "then", "else", "//", "++", "+", "\"", "''", "${", "1", "\"s\"", "./x", "@", ",", "?", "...", "or",
-        "packages", "env", "services", "enable", "mkIf", "map", "import", "true", "==", "!", "-", "builtins", "toString",
-        "foldl'", "genList", "99999999", "imports", "[ ./devenv.nix ]", "processes", "exec", "é", "#\n", "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        "(",
+        ")",
+        "a",
+        "b",
+        "pkgs",
+        "lib",
+        "config",
+        ".",
+        "=",
+        ";",
+        ":",
+        "let",
+        "in",
+        "with",
+        "rec",
+        "inherit",
+        "if",
+        "then",
+        "else",
+        "//",
+        "++",
+        "+",
+        "\"",
+        "''",
+        "${",
+        "1",
+        "\"s\"",
+        "./x",
+        "@",
+        ",",
+        "?",
+        "...",
+        "or",
+        "packages",
+        "env",
+        "services",
+        "enable",
+        "mkIf",
+        "map",
+        "import",
+        "true",
+        "==",
+        "!",
+        "-",
+        "builtins",
+        "toString",
+        "foldl'",
+        "genList",
+        "99999999",
+        "imports",
+        "[ ./devenv.nix ]",
+        "processes",
+        "exec",
+        "é",
+        "#\n",
+        "\n",
     ]);
     prop::collection::vec(word, 0..60).prop_map(|words| words.join(" "))
 }

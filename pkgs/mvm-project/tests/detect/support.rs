@@ -30,7 +30,11 @@ pub fn packages(project: &Project) -> Vec<String> {
 }
 
 pub fn service<'a>(project: &'a Project, name: &str) -> &'a Feature {
-    project.services.iter().find(|service| service.name == name).unwrap_or_else(|| panic!("no {name}: {project:#?}"))
+    project
+        .services
+        .iter()
+        .find(|service| service.name == name)
+        .unwrap_or_else(|| panic!("no {name}: {project:#?}"))
 }
 
 pub fn setting(feature: &Feature, path: &[&str]) -> Option<Datum> {

@@ -25,7 +25,8 @@ impl World {
             Some(status) => format!("printf '%s' '{status}'"),
             None => "exit 1".to_owned(),
         };
-        let mvm = format!("#!/bin/sh\ncase $1 in status) {answer} ;; *) printf '<%s>' \"$@\"; exit 7 ;; esac\n");
+        let mvm =
+            format!("#!/bin/sh\ncase $1 in status) {answer} ;; *) printf '<%s>' \"$@\"; exit 7 ;; esac\n");
         let path = world.bin().join("mvm");
         std::fs::write(&path, mvm).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -87,7 +88,11 @@ fn vm_runs_commands_in_every_shell_with_their_exit_code() {
     let world = World::new(Some(RUNNING)).allowed();
     for shell in ["bash", "zsh", "fish"] {
         let output = world.run("direnv", &["exec", ".", shell, "-c", "cd src; vm npm 'run it'"]);
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "<exec><shop><--workdir></project/src><--><npm><run it>", "{shell}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "<exec><shop><--workdir></project/src><--><npm><run it>",
+            "{shell}"
+        );
         assert_eq!(output.status.code(), Some(7), "{shell}");
     }
 }
@@ -97,7 +102,10 @@ fn a_vm_that_is_not_there_is_said_with_the_command_that_makes_it() {
     let world = World::new(None).allowed();
     let output = world.run("direnv", &["export", "json"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("there is no VM shop yet; to make it: mvm create shop"), "{said}");
+    assert!(
+        output.status.success() && said.contains("there is no VM shop yet; to make it: mvm create shop"),
+        "{said}"
+    );
     let loaded: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(loaded.get("REDIS_URL"), None);
     assert_eq!(loaded["MICROVM_NAME"], "shop");

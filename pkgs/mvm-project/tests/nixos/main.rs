@@ -7,10 +7,14 @@ use std::process::Command;
 #[test]
 fn every_mapped_option_exists_in_nixos() {
     let Some(nixpkgs) = std::env::var_os("MVM_NIXPKGS") else {
-        eprintln!("not here: NixOS' options of {} services; set MVM_NIXPKGS to a tree of nixpkgs", mvm_project::services::ALL.len());
+        eprintln!(
+            "not here: NixOS' options of {} services; set MVM_NIXPKGS to a tree of nixpkgs",
+            mvm_project::services::ALL.len()
+        );
         return;
     };
-    let listed = Command::new(env!("CARGO_BIN_EXE_mvm-devenv")).args(["services", "--json"]).output().unwrap();
+    let listed =
+        Command::new(env!("CARGO_BIN_EXE_mvm-devenv")).args(["services", "--json"]).output().unwrap();
     let json = String::from_utf8(listed.stdout).unwrap();
     let output = Command::new("nix-instantiate")
         .args(["--eval", "--strict", "--json"])

@@ -11,7 +11,8 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
     let table: toml::Table = match toml::from_str(hint.text) {
         Ok(table) => table,
         Err(error) => {
-            let at = crate::Position::in_text(hint.file, hint.text, error.span().map_or(0, |span| span.start));
+            let at =
+                crate::Position::in_text(hint.file, hint.text, error.span().map_or(0, |span| span.start));
             return facts.notes.push(Note { text: format!("TOML: {}", error.message()), at });
         }
     };

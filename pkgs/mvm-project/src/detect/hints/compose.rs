@@ -38,7 +38,8 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
                 facts.services.push(Feature { name: known.to_owned(), settings, certainty, at });
             }
             Some(known) => {
-                let text = format!("service {name}: there is {known} already; a second one is not carried over");
+                let text =
+                    format!("service {name}: there is {known} already; a second one is not carried over");
                 facts.notes.push(Note { text, at });
             }
             None => {
@@ -66,13 +67,19 @@ fn settings(service: &str, node: &Node) -> BTreeMap<String, Datum> {
         let value = names.iter().find_map(|name| variables.get(*name))?;
         // `${DB_PASSWORD:-x}` is taken from the environment of whoever runs compose.
         let whole = !value.contains('$');
-        Some(if whole { Datum::Text(Template::text(value.clone())) } else {
+        Some(if whole {
+            Datum::Text(Template::text(value.clone()))
+        } else {
             Datum::Unknown { unknown: "it is a variable of compose's environment".to_owned() }
         })
     };
     let mut settings = BTreeMap::new();
     let database = match service {
-        "postgres" => [known(&["POSTGRES_DB", "POSTGRES_USER"]), known(&["POSTGRES_USER"]), known(&["POSTGRES_PASSWORD"])],
+        "postgres" => [
+            known(&["POSTGRES_DB", "POSTGRES_USER"]),
+            known(&["POSTGRES_USER"]),
+            known(&["POSTGRES_PASSWORD"]),
+        ],
         "mysql" => [
             known(&["MYSQL_DATABASE", "MARIADB_DATABASE"]),
             known(&["MYSQL_USER", "MARIADB_USER"]),

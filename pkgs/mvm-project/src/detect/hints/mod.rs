@@ -115,7 +115,8 @@ impl Hint<'_> {
             let version = crate::project::Template::text(version.trim());
             settings.insert("version".to_owned(), Datum::Text(version));
         }
-        let feature = Feature { name: name.to_owned(), settings, certainty: Certainty::Likely, at: at.clone() };
+        let feature =
+            Feature { name: name.to_owned(), settings, certainty: Certainty::Likely, at: at.clone() };
         facts.languages.push(feature);
     }
 }

@@ -12,7 +12,8 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
         None => toml::Table::new(),
         Some(Ok(table)) => table,
         Some(Err(error)) => {
-            let at = crate::Position::in_text(hint.file, hint.text, error.span().map_or(0, |span| span.start));
+            let at =
+                crate::Position::in_text(hint.file, hint.text, error.span().map_or(0, |span| span.start));
             return facts.notes.push(Note { text: format!("TOML: {}", error.message()), at });
         }
     };
@@ -28,11 +29,14 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
     if hint.file.ends_with(".toml") && !project {
         return;
     }
-    let version = text(&["project", "requires-python"]).or_else(|| text(&["tool", "poetry", "dependencies", "python"]));
+    let version =
+        text(&["project", "requires-python"]).or_else(|| text(&["tool", "poetry", "dependencies", "python"]));
     let at = hint.line_of("requires-python");
     hint.language("python", version, &at, facts);
     hint.package("python3", &at, facts);
-    for (lock, attr) in [("uv.lock", "uv"), ("poetry.lock", "poetry"), ("pdm.lock", "pdm"), ("Pipfile", "pipenv")] {
+    for (lock, attr) in
+        [("uv.lock", "uv"), ("poetry.lock", "poetry"), ("pdm.lock", "pdm"), ("Pipfile", "pipenv")]
+    {
         if hint.beside(lock) {
             hint.package(attr, &at, facts);
         }

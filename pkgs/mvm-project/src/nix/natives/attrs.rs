@@ -115,7 +115,8 @@ fn map_attrs_renamed(eval: &Eval, args: &[Thunk], at: At) -> Value {
 fn attrs_to_list(eval: &Eval, args: &[Thunk], at: At) -> Value {
     known(eval.set_arg(args, 0, at).map(|attrs| {
         let items = attrs.map.iter().map(|(name, entry)| {
-            let pair = pair(Thunk::made(entry.at, Value::text(Rc::clone(name))), entry.value.clone(), entry.at);
+            let pair =
+                pair(Thunk::made(entry.at, Value::text(Rc::clone(name))), entry.value.clone(), entry.at);
             Thunk::made(entry.at, pair)
         });
         let list = super::super::value::List { items: items.collect(), open: attrs.open.clone() };
@@ -177,8 +178,7 @@ fn intersect_attrs(eval: &Eval, args: &[Thunk], at: At) -> Value {
 fn cat_attrs(eval: &Eval, args: &[Thunk], at: At) -> Value {
     known(eval.text_arg(args, 0, at).and_then(|name| {
         let list = eval.list_arg(args, 1, at)?;
-        let found =
-            list.items.iter().filter_map(|item| eval.attribute_if_any(&item.force(eval), &name, at));
+        let found = list.items.iter().filter_map(|item| eval.attribute_if_any(&item.force(eval), &name, at));
         Ok(Value::list(found.map(|value| Thunk::made(at, value)).collect()))
     }))
 }
@@ -212,7 +212,10 @@ fn gen_attrs(eval: &Eval, args: &[Thunk], at: At) -> Value {
             let system = eval.system();
             let name = Thunk::made(at, Value::text(system.clone()));
             let value = Eval::call_later(&function, name, at);
-            set([(system.into(), Entry { value, at })].into(), vec![Unknown::new(at, "the names are not known")])
+            set(
+                [(system.into(), Entry { value, at })].into(),
+                vec![Unknown::new(at, "the names are not known")],
+            )
         }
     }
 }

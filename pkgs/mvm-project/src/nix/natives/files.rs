@@ -88,8 +88,8 @@ fn path_exists(eval: &Eval, args: &[Thunk], at: At) -> Value {
 fn from_json(eval: &Eval, args: &[Thunk], at: At) -> Value {
     known(eval.text_arg(args, 0, at).and_then(|text| {
         // serde_json refuses nesting of more than 128 levels.
-        let data: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| Unknown::new(at, format!("it is no JSON: {error}")))?;
+        let data: serde_json::Value = serde_json::from_str(&text)
+            .map_err(|error| Unknown::new(at, format!("it is no JSON: {error}")))?;
         eval.spend(text.len() / 8);
         Ok(of_json(data, at))
     }))
@@ -97,8 +97,8 @@ fn from_json(eval: &Eval, args: &[Thunk], at: At) -> Value {
 
 fn from_toml(eval: &Eval, args: &[Thunk], at: At) -> Value {
     known(eval.text_arg(args, 0, at).and_then(|text| {
-        let data: serde_json::Value =
-            toml::from_str(&text).map_err(|error| Unknown::new(at, format!("it is no TOML: {}", error.message())))?;
+        let data: serde_json::Value = toml::from_str(&text)
+            .map_err(|error| Unknown::new(at, format!("it is no TOML: {}", error.message())))?;
         eval.spend(text.len() / 8);
         Ok(of_json(data, at))
     }))

@@ -140,13 +140,17 @@ fn nth(eval: &Eval, args: &[Thunk], at: At, index: impl Fn(usize) -> usize) -> V
 
 fn elem_at(eval: &Eval, args: &[Thunk], at: At) -> Value {
     let index = eval.arg(args, 1, at);
-    known(eval.int(index, at).map(|index| nth(eval, args, at, |_| usize::try_from(index).unwrap_or(usize::MAX))))
+    known(
+        eval.int(index, at)
+            .map(|index| nth(eval, args, at, |_| usize::try_from(index).unwrap_or(usize::MAX))),
+    )
 }
 
 fn tail(eval: &Eval, args: &[Thunk], at: At) -> Value {
-    known(eval.list_arg(args, 0, at).map(|list| {
-        build(list.items.iter().skip(1).cloned().collect(), list.open.clone())
-    }))
+    known(
+        eval.list_arg(args, 0, at)
+            .map(|list| build(list.items.iter().skip(1).cloned().collect(), list.open.clone())),
+    )
 }
 
 fn length(eval: &Eval, args: &[Thunk], at: At) -> Value {
@@ -220,9 +224,7 @@ fn imap(eval: &Eval, args: &[Thunk], at: At, first: i64) -> Value {
     known(eval.list_arg(args, 1, at).map(|list| {
         let numbered = list.items.iter().zip(first..).map(|(item, index)| {
             let (function, item) = (function.clone(), item.clone());
-            Thunk::later(at, move |eval| {
-                eval.call2(&function, Thunk::made(at, Value::Int(index)), item, at)
-            })
+            Thunk::later(at, move |eval| eval.call2(&function, Thunk::made(at, Value::Int(index)), item, at))
         });
         build(numbered.collect(), list.open.clone())
     }))

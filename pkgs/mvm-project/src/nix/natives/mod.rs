@@ -16,7 +16,16 @@ pub use packages::change;
 
 /// Parts of `lib` that hold functions which `lib` itself has, too.
 pub const LIB_ROOMS: [&str; 11] = [
-    "strings", "lists", "attrsets", "modules", "options", "meta", "trivial", "generators", "systems", "fileset",
+    "strings",
+    "lists",
+    "attrsets",
+    "modules",
+    "options",
+    "meta",
+    "trivial",
+    "generators",
+    "systems",
+    "fileset",
     "path",
 ];
 
@@ -27,8 +36,10 @@ pub fn global(name: &str) -> Option<Value> {
         "false" => Value::Bool(false),
         "null" => Value::Null,
         "builtins" => Value::Symbol(Symbol::Builtins),
-        "map" | "toString" | "import" | "removeAttrs" | "isNull" | "baseNameOf" | "dirOf" | "throw" | "abort"
-        | "fetchTarball" | "fetchGit" | "fetchTree" | "fromTOML" | "derivation" => return builtin(name),
+        "map" | "toString" | "import" | "removeAttrs" | "isNull" | "baseNameOf" | "dirOf" | "throw"
+        | "abort" | "fetchTarball" | "fetchGit" | "fetchTree" | "fromTOML" | "derivation" => {
+            return builtin(name);
+        }
         _ => return None,
     })
 }
@@ -52,8 +63,7 @@ fn global_constant(name: &str) -> Option<Value> {
 
 /// A function of `lib`: some are `builtins`, too.
 pub fn lib(name: &str) -> Option<Value> {
-    let tables =
-        [attrs::LIB, lists::LIB, text::LIB, properties::LIB, packages::LIB, files::LIB];
+    let tables = [attrs::LIB, lists::LIB, text::LIB, properties::LIB, packages::LIB, files::LIB];
     find(name, &tables).or_else(|| match name {
         "platforms" => None,
         _ => find(name, &[attrs::BUILTINS, lists::BUILTINS, text::BUILTINS]),

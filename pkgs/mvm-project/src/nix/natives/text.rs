@@ -11,13 +11,17 @@ pub const BUILTINS: &[Def] = &[
     def("concatStringsSep", 2, concat_strings_sep),
     def("replaceStrings", 3, replace_strings),
     def("stringLength", 1, |eval, args, at| {
-        known(eval.text_arg(args, 0, at).map(|text| Value::Int(i64::try_from(text.len()).unwrap_or(i64::MAX))))
+        known(
+            eval.text_arg(args, 0, at).map(|text| Value::Int(i64::try_from(text.len()).unwrap_or(i64::MAX))),
+        )
     }),
     def("substring", 3, substring),
-    def("baseNameOf", 1, |eval, args, at| path_part(eval, args, at, |text| match text.rsplit_once('/') {
-        Some((_, name)) => name.to_owned(),
-        None => text.to_owned(),
-    })),
+    def("baseNameOf", 1, |eval, args, at| {
+        path_part(eval, args, at, |text| match text.rsplit_once('/') {
+            Some((_, name)) => name.to_owned(),
+            None => text.to_owned(),
+        })
+    }),
     def("dirOf", 1, dir_of),
     def("throw", 1, failing),
     def("abort", 1, failing),
@@ -126,7 +130,8 @@ fn replace_strings(eval: &Eval, args: &[Thunk], at: At) -> Value {
         let mut replaced = String::new();
         let mut rest = text.as_str();
         while let Some(first) = rest.chars().next() {
-            let hit = from.iter().zip(&to).find(|(from, _)| !from.is_empty() && rest.starts_with(from.as_str()));
+            let hit =
+                from.iter().zip(&to).find(|(from, _)| !from.is_empty() && rest.starts_with(from.as_str()));
             match hit {
                 Some((from, to)) => {
                     replaced.push_str(to);
@@ -147,10 +152,12 @@ fn replace_strings(eval: &Eval, args: &[Thunk], at: At) -> Value {
 
 fn substring(eval: &Eval, args: &[Thunk], at: At) -> Value {
     known(eval.text_arg(args, 2, at).and_then(|text| {
-        let start = usize::try_from(eval.int(eval.arg(args, 0, at), at)?).unwrap_or(usize::MAX).min(text.len());
+        let start =
+            usize::try_from(eval.int(eval.arg(args, 0, at), at)?).unwrap_or(usize::MAX).min(text.len());
         let length = usize::try_from(eval.int(eval.arg(args, 1, at), at)?).unwrap_or(usize::MAX);
         let end = start.saturating_add(length).min(text.len());
-        let part = text.get(start..end).ok_or_else(|| Unknown::new(at, "the string is cut inside a character"))?;
+        let part =
+            text.get(start..end).ok_or_else(|| Unknown::new(at, "the string is cut inside a character"))?;
         Ok(Value::text(part))
     }))
 }
