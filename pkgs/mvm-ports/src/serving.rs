@@ -108,10 +108,7 @@ impl Serving {
 /// Whether the proxy has ended while it was spoken to. It is none then; whoever keeps it has it begin with what is stored.
 fn has_ended(error: &Error) -> bool {
     let Error::Host(mvm_host::Error::System { source, .. }) = error else { return false };
-    matches!(
-        source.kind(),
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
-    )
+    matches!(source.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
 }
 
 async fn patiently<T>(answer: impl Future<Output = mvm_host::Result<T>>) -> Result<T> {

@@ -47,7 +47,8 @@ pub async fn prepare(realm: Realm, guest: Guest) -> Result<Prepared> {
         let calibration = tsc::Calibration::start();
         let Guest::Embedded { kernel: explicit } = &guest else {
             return Err(Error::Failed(
-                "a declared NixOS guest is run by systemd: `systemctl start microvm@NAME` starts it".to_owned(),
+                "a declared NixOS guest is run by systemd: `systemctl start microvm@NAME` starts it"
+                    .to_owned(),
             ));
         };
         let explicit = explicit.as_deref().or(realm.config.kernel.as_deref());
