@@ -4,6 +4,7 @@
 //! sure it is; what can't be known is listed, not guessed.
 
 pub mod cli;
+mod data;
 pub mod detect;
 pub mod envrc;
 mod error;

@@ -1,9 +1,10 @@
 //! From definitions to facts: plain data, and a list of what is not known.
 
+use super::convert::{dotted, joined_lines, reference, template};
 use super::{Definition, Modules};
 use crate::nix::Eval;
-use crate::nix::value::{At, Package, Piece, Property, Text, Unknown, Value};
-use crate::project::{Certainty, Datum, PackageRef, Part, Template, UnknownFact};
+use crate::nix::value::{At, Package, Piece, Property, Unknown, Value};
+use crate::project::{Certainty, Datum, Part, Template, UnknownFact};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -245,6 +246,7 @@ impl<'a> Reader<'a> {
                 Property::If(condition, inner) => match self.eval.concrete(condition.force(self.eval), at) {
                     Value::Bool(true) => self.convert(path, inner.force(self.eval), at),
                     Value::Bool(false) => Datum::Null,
+                    Value::Unknown(unknown) => self.lost(path, &unknown),
                     other => self.lost(path, &Unknown::new(at, format!("its condition is {}", other.kind()))),
                 },
                 Property::Merge(_) => self.lost(path, &Unknown::new(at, "it is put together by mkMerge")),
@@ -271,44 +273,5 @@ impl<'a> Reader<'a> {
             Some(text) => Template::text(text),
             None => Template(vec![Part::Unknown { unknown: "the path leads out of the project".to_owned() }]),
         }
-    }
-}
-
-/// An option's path, as people write it.
-pub fn dotted(path: &[&str]) -> String {
-    path.iter().map(|name| crate::nix::value::attribute(name)).collect::<Vec<_>>().join(".")
-}
-
-fn joined_lines(data: Vec<Datum>) -> Template {
-    let mut parts = Vec::new();
-    for (index, datum) in data.into_iter().enumerate() {
-        if index > 0 {
-            parts.push(Part::Text("\n".to_owned()));
-        }
-        match datum {
-            Datum::Text(template) => parts.extend(template.0),
-            Datum::Unknown { unknown } => parts.push(Part::Unknown { unknown }),
-            _ => {}
-        }
-    }
-    Template(parts)
-}
-
-fn template(text: &Text) -> Template {
-    let part = |piece: &Piece| match piece {
-        Piece::Text(text) => Part::Text(text.to_string()),
-        Piece::Package(package) => Part::Package { package: reference(package) },
-        Piece::Program(package) => Part::Program { program: reference(package) },
-        Piece::Unknown(unknown) => Part::Unknown { unknown: unknown.why.to_string() },
-    };
-    Template(text.iter().map(part).collect())
-}
-
-/// A package as data.
-pub fn reference(package: &Package) -> PackageRef {
-    PackageRef {
-        attr: package.attr.iter().map(ToString::to_string).collect(),
-        input: (&*package.from != "nixpkgs").then(|| package.from.to_string()),
-        changed: package.changed.as_ref().map(ToString::to_string),
     }
 }

@@ -1,5 +1,6 @@
 //! devenv's configuration: modules that are merged (nixpkgs: `lib/modules.nix`), as far as files of the project say.
 
+mod convert;
 mod datum;
 mod defaults;
 mod definitions;

@@ -142,6 +142,9 @@ fn environment(project: &Project, unknowns: &mut Vec<UnknownFact>) -> Variables 
     for variable in &project.env {
         let what = format!("env.{}", variable.name);
         let mut left_out = |why: &str| {
+            if unknowns_have(unknowns, &what) {
+                return;
+            }
             unknowns.push(UnknownFact { what: what.clone(), why: why.to_owned(), at: variable.at.clone() });
         };
         if !mvm_spec::latest::is_variable_name(&variable.name) {
@@ -152,9 +155,8 @@ fn environment(project: &Project, unknowns: &mut Vec<UnknownFact>) -> Variables 
             env.insert(variable.name.clone(), value);
         } else if variable.value.unknown().is_none() {
             nix.insert(variable.name.clone(), variable.value.clone());
-        } else if !unknowns_have(unknowns, &what) {
-            let why = variable.value.unknown().unwrap_or_default().to_owned();
-            unknowns.push(UnknownFact { what, why, at: variable.at.clone() });
+        } else {
+            left_out(variable.value.unknown().unwrap_or_default());
         }
     }
     (env, nix)

@@ -11,14 +11,11 @@ pub const BUILTINS: &[Def] = &[
     def("filter", 2, filter),
     def("concatMap", 2, concat_map),
     def("concatLists", 1, concat_lists),
-    def("foldl'", 3, foldl),
     def("head", 1, |eval, args, at| nth(eval, args, at, |_| 0)),
     def("elemAt", 2, elem_at),
     def("tail", 1, tail),
     def("length", 1, length),
     def("elem", 2, elem),
-    def("any", 2, |eval, args, at| quantified(eval, args, at, true)),
-    def("all", 2, |eval, args, at| quantified(eval, args, at, false)),
     def("genList", 2, gen_list),
     def("listToAttrs", 1, list_to_attrs),
     def("isList", 1, |eval, args, at| super::attrs::is(eval, args, at, "a list")),
@@ -47,9 +44,6 @@ pub const LIB: &[Def] = &[
     def("imap0", 2, |eval, args, at| imap(eval, args, at, 0)),
     def("imap1", 2, |eval, args, at| imap(eval, args, at, 1)),
     def("range", 2, range),
-    def("foldr", 3, |eval, args, at| fold(eval, args, at, Direction::FromRight)),
-    def("foldl", 3, |eval, args, at| fold(eval, args, at, Direction::FromLeft)),
-    def("findFirst", 3, find_first),
     def("pipe", 2, pipe),
     def("id", 1, |eval, args, at| eval.arg(args, 0, at)),
     def("warnIf", 3, |eval, args, at| eval.arg(args, 2, at)),
@@ -100,37 +94,6 @@ fn concat_lists(eval: &Eval, args: &[Thunk], at: At) -> Value {
     }))
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Direction {
-    FromLeft,
-    FromRight,
-}
-
-fn foldl(eval: &Eval, args: &[Thunk], at: At) -> Value {
-    fold(eval, args, at, Direction::FromLeft)
-}
-
-fn fold(eval: &Eval, args: &[Thunk], at: At, direction: Direction) -> Value {
-    let function = eval.arg(args, 0, at);
-    known(eval.list_arg(args, 2, at).and_then(|list| {
-        if let Some(unknown) = list.open.first() {
-            return Err(unknown.clone());
-        }
-        let mut folded = args[1].clone();
-        let step = |folded: Thunk, item: &Thunk| match direction {
-            Direction::FromLeft => Thunk::made(at, eval.call2(&function, folded, item.clone(), at)),
-            Direction::FromRight => Thunk::made(at, eval.call2(&function, item.clone(), folded, at)),
-        };
-        match direction {
-            Direction::FromLeft => list.items.iter().for_each(|item| folded = step(folded.clone(), item)),
-            Direction::FromRight => {
-                list.items.iter().rev().for_each(|item| folded = step(folded.clone(), item));
-            }
-        }
-        Ok(folded.force(eval))
-    }))
-}
-
 fn nth(eval: &Eval, args: &[Thunk], at: At, index: impl Fn(usize) -> usize) -> Value {
     known(eval.list_arg(args, 0, at).and_then(|list| match list.items.get(index(list.items.len())) {
         Some(item) => Ok(item.force(eval)),
@@ -172,22 +135,6 @@ fn elem(eval: &Eval, args: &[Thunk], at: At) -> Value {
             }
         }
         doubt.map_or(Ok(Value::Bool(false)), Err)
-    }))
-}
-
-/// `any` (`deciding` true) and `all` (false).
-fn quantified(eval: &Eval, args: &[Thunk], at: At, deciding: bool) -> Value {
-    let function = eval.arg(args, 0, at);
-    known(eval.list_arg(args, 1, at).and_then(|list| {
-        let mut doubt = list.open.first().cloned();
-        for item in &list.items {
-            match eval.bool(eval.call(&function, item.clone(), at), at) {
-                Ok(bool) if bool == deciding => return Ok(Value::Bool(deciding)),
-                Ok(_) => {}
-                Err(unknown) => doubt = Some(unknown),
-            }
-        }
-        doubt.map_or(Ok(Value::Bool(!deciding)), Err)
     }))
 }
 
@@ -290,18 +237,6 @@ fn unique(eval: &Eval, args: &[Thunk], at: At) -> Value {
             }
         }
         build(items, list.open.clone())
-    }))
-}
-
-fn find_first(eval: &Eval, args: &[Thunk], at: At) -> Value {
-    let function = eval.arg(args, 0, at);
-    known(eval.list_arg(args, 2, at).and_then(|list| {
-        for item in &list.items {
-            if eval.bool(eval.call(&function, item.clone(), at), at)? {
-                return Ok(item.force(eval));
-            }
-        }
-        list.open.first().cloned().map_or_else(|| Ok(args[1].force(eval)), Err)
     }))
 }
 

@@ -4,6 +4,7 @@
 mod attrs;
 mod files;
 mod flakes;
+mod folds;
 mod lists;
 mod packages;
 mod properties;
@@ -48,7 +49,17 @@ pub fn global(name: &str) -> Option<Value> {
 pub fn builtin(name: &str) -> Option<Value> {
     let name = if name == "builtins" { return Some(Value::Symbol(Symbol::Builtins)) } else { name };
     global_constant(name).or_else(|| {
-        find(name, &[attrs::BUILTINS, lists::BUILTINS, text::BUILTINS, files::BUILTINS, packages::BUILTINS])
+        find(
+            name,
+            &[
+                attrs::BUILTINS,
+                folds::BUILTINS,
+                lists::BUILTINS,
+                text::BUILTINS,
+                files::BUILTINS,
+                packages::BUILTINS,
+            ],
+        )
     })
 }
 
@@ -63,10 +74,10 @@ fn global_constant(name: &str) -> Option<Value> {
 
 /// A function of `lib`: some are `builtins`, too.
 pub fn lib(name: &str) -> Option<Value> {
-    let tables = [attrs::LIB, lists::LIB, text::LIB, properties::LIB, packages::LIB, files::LIB];
+    let tables = [attrs::LIB, folds::LIB, lists::LIB, text::LIB, properties::LIB, packages::LIB, files::LIB];
     find(name, &tables).or_else(|| match name {
         "platforms" => None,
-        _ => find(name, &[attrs::BUILTINS, lists::BUILTINS, text::BUILTINS]),
+        _ => find(name, &[attrs::BUILTINS, folds::BUILTINS, lists::BUILTINS, text::BUILTINS]),
     })
 }
 
