@@ -114,7 +114,7 @@ pub fn memory_file(mem_mib: u64, owner: &Owner) -> Result<(Detached, File)> {
 /// A file in memory, with `state` in it.
 pub fn state_file(state: Option<&[u8]>) -> Result<File> {
     let new = || -> std::io::Result<File> {
-        let file = File::from(OwnedFd::from(rustix::fs::memfd_create(STATE, MemfdFlags::CLOEXEC)?));
+        let file = File::from(rustix::fs::memfd_create(STATE, MemfdFlags::CLOEXEC)?);
         (&file).write_all(state.unwrap_or_default())?;
         (&file).rewind()?;
         Ok(file)
