@@ -12,9 +12,7 @@ let
     options: path:
     path == [ ]
     || (options._type or null) == "option"
-    || (
-      builtins.hasAttr (lib.head path) options && exists options.${lib.head path} (lib.tail path)
-    );
+    || (builtins.hasAttr (lib.head path) options && exists options.${lib.head path} (lib.tail path));
   paths = lib.concatMap (service: service.nixosOptions) (builtins.fromJSON services);
 in
 map (lib.concatStringsSep ".") (lib.filter (path: !exists evaluated.options path) paths)
