@@ -35,7 +35,7 @@ impl Eval {
     }
 
     fn call_lambda(&self, lambda: &Lambda, argument: Thunk, at: At) -> Value {
-        let env = lambda.env.scoped(lambda.env.scope.bindings());
+        let env = self.frame(&lambda.env);
         match &lambda.param {
             None => return Value::unknown(lambda.at, "the file has a syntax error here"),
             Some(Param::IdentParam(param)) => {

@@ -173,7 +173,7 @@ impl Eval {
     }
 
     fn let_scope(&self, form: &ast::LetIn, env: &Env, at: At) -> Env {
-        let inner = env.scoped(env.scope.bindings());
+        let inner = self.frame(env);
         let mut unknown = Vec::new();
         for (name, entry) in self.bindings(form, &inner, env, at, &mut unknown) {
             inner.scope.bind(name, entry.value);

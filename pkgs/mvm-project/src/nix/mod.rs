@@ -26,6 +26,7 @@ pub use thunk::Thunk;
 
 use crate::modules::Modules;
 use crate::position::Position;
+use scope::{Env, Scope};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -51,6 +52,20 @@ pub struct Eval {
     looking_up: RefCell<Vec<Rc<[Rc<str>]>>>,
     fuel: Cell<u64>,
     depth: Cell<u32>,
+    /// What may hold itself, to be taken apart in the end.
+    frames: RefCell<Vec<Scope>>,
+    made: RefCell<Vec<Thunk>>,
+}
+
+impl Drop for Eval {
+    fn drop(&mut self) {
+        for frame in self.frames.take() {
+            frame.clear();
+        }
+        for thunk in self.made.take() {
+            thunk.forget();
+        }
+    }
 }
 
 impl Eval {
@@ -63,7 +78,21 @@ impl Eval {
             looking_up: RefCell::default(),
             fuel: Cell::new(FUEL),
             depth: Cell::new(0),
+            frames: RefCell::default(),
+            made: RefCell::default(),
         }
+    }
+
+    /// The place of `env` with room for names of its own.
+    fn frame(&self, env: &Env) -> Env {
+        let scope = env.scope.bindings();
+        self.frames.borrow_mut().push(scope.clone());
+        env.scoped(scope)
+    }
+
+    /// Notes a thunk that has been made.
+    fn remember(&self, thunk: &Thunk) {
+        self.made.borrow_mut().push(thunk.clone());
     }
 
     /// The project's root.

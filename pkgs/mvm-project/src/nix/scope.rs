@@ -49,6 +49,16 @@ impl Scope {
         Self(Some(Rc::new(Frame { names: Names::With(set), outer: self.clone() })))
     }
 
+    /// Forgets all names of the innermost frame. Bindings see their own frame, so that without this none is ever freed.
+    pub fn clear(&self) {
+        if let Some(frame) = &self.0
+            && let Names::Bound(names) = &frame.names
+        {
+            let all = std::mem::take(&mut *names.borrow_mut());
+            drop(all);
+        }
+    }
+
     /// Adds a name to the innermost frame, which [`Scope::bindings`] made.
     pub fn bind(&self, name: Rc<str>, value: Thunk) {
         if let Some(frame) = &self.0

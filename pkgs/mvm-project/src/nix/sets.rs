@@ -25,7 +25,7 @@ impl Eval {
     pub(super) fn attr_set(&self, set: &ast::AttrSet, env: &Env, at: At) -> Value {
         let mut open = Vec::new();
         let map = if set.rec_token().is_some() {
-            let inner = env.scoped(env.scope.bindings());
+            let inner = self.frame(env);
             let map = self.bindings(set, &inner, env, at, &mut open);
             for (name, entry) in &map {
                 inner.scope.bind(Rc::clone(name), entry.value.clone());

@@ -46,7 +46,14 @@ impl Thunk {
         };
         let value = eval.deeper(self.at, || make(eval));
         *self.state.borrow_mut() = State::Made(value.clone());
+        eval.remember(self);
         value
+    }
+
+    /// Forgets the value: values that hold themselves are otherwise never freed.
+    pub(super) fn forget(&self) {
+        let value = std::mem::replace(&mut *self.state.borrow_mut(), State::Made(Value::Null));
+        drop(value);
     }
 }
 
