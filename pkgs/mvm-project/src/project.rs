@@ -21,6 +21,15 @@ pub struct Project {
     pub directory: PathBuf,
     /// What governs the project.
     pub kind: Kind,
+    /// What the files say.
+    #[serde(flatten)]
+    pub facts: Facts,
+}
+
+/// What files say of a project.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
     /// The files that were found, the governing one first.
     pub sources: Vec<Source>,
     /// devenv's `name`.

@@ -34,19 +34,19 @@ fn shown(project: &Project) -> String {
         Certainty::Likely => ", likely",
         Certainty::Hint => ", perhaps",
     };
-    for source in &project.sources {
+    for source in &project.facts.sources {
         line("found", format!("{}: {}{}", source.file, source.what, sure(source.certainty)), None);
     }
-    if project.sources.is_empty() {
+    if project.facts.sources.is_empty() {
         line("found", format!("nothing that says what {} needs", project.root.display()), None);
     }
-    for package in &project.packages {
+    for package in &project.facts.packages {
         let changed =
             package.package.changed.as_ref().map(|how| format!(", changed ({how})")).unwrap_or_default();
         let value = format!("{}{changed}{}", package.package.expression(), sure(package.certainty));
         line("package", value, Some(package.at.to_string()));
     }
-    for (label, features) in [("language", &project.languages), ("service", &project.services)] {
+    for (label, features) in [("language", &project.facts.languages), ("service", &project.facts.services)] {
         for one in features {
             let settings: Vec<&str> = one.settings.keys().map(String::as_str).collect();
             let settings =
@@ -54,22 +54,22 @@ fn shown(project: &Project) -> String {
             line(label, format!("{}{}{settings}", one.name, sure(one.certainty)), Some(one.at.to_string()));
         }
     }
-    for one in &project.processes {
+    for one in &project.facts.processes {
         line("process", format!("{}{}", one.name, sure(one.certainty)), Some(one.at.to_string()));
     }
-    for one in &project.env {
+    for one in &project.facts.env {
         line("variable", format!("{}{}", one.name, sure(one.certainty)), Some(one.at.to_string()));
     }
-    for one in &project.scripts {
+    for one in &project.facts.scripts {
         line("script", one.name.clone(), Some(one.at.to_string()));
     }
-    for one in &project.env_files {
+    for one in &project.facts.env_files {
         line("variables", format!("{}: {}{}", one.file, one.names.join(" "), sure(one.certainty)), None);
     }
-    for one in &project.unknowns {
+    for one in &project.facts.unknowns {
         line("not known", format!("{}: {}", one.what, one.why), Some(one.at.to_string()));
     }
-    for one in &project.notes {
+    for one in &project.facts.notes {
         line("note", one.text.clone(), Some(one.at.to_string()));
     }
     text

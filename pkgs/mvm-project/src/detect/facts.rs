@@ -2,26 +2,8 @@
 
 use crate::nix::Eval;
 use crate::nix::value::{At, Unknown};
-use crate::project::{
-    Certainty, EnvFile, Feature, Note, PackageFact, Process, Script, Source, Template, UnknownFact, Variable,
-};
-
-/// See [`crate::project::Project`].
-#[derive(Default)]
-pub struct Facts {
-    pub sources: Vec<Source>,
-    pub name: Option<String>,
-    pub packages: Vec<PackageFact>,
-    pub languages: Vec<Feature>,
-    pub services: Vec<Feature>,
-    pub processes: Vec<Process>,
-    pub env: Vec<Variable>,
-    pub scripts: Vec<Script>,
-    pub enter_shell: Option<Template>,
-    pub env_files: Vec<EnvFile>,
-    pub unknowns: Vec<UnknownFact>,
-    pub notes: Vec<Note>,
-}
+pub use crate::project::Facts;
+use crate::project::{Certainty, Note, PackageFact, Source, UnknownFact};
 
 impl Facts {
     /// Adds a source, once.

@@ -42,24 +42,7 @@ fn examine(roots: &Roots) -> Project {
     facts.unknowns = grouped(facts.unknowns);
     let kind = if kind == Kind::None && !facts.sources.is_empty() { Kind::Hints } else { kind };
     let inside = roots.directory.strip_prefix(&roots.root).map(Path::to_owned).unwrap_or_default();
-    Project {
-        version: VERSION,
-        root: roots.root.clone(),
-        directory: inside,
-        kind,
-        sources: facts.sources,
-        name: facts.name,
-        packages: facts.packages,
-        languages: facts.languages,
-        services: facts.services,
-        processes: facts.processes,
-        env: facts.env,
-        scripts: facts.scripts,
-        enter_shell: facts.enter_shell,
-        env_files: facts.env_files,
-        unknowns: facts.unknowns,
-        notes: facts.notes,
-    }
+    Project { version: VERSION, root: roots.root.clone(), directory: inside, kind, facts }
 }
 
 /// Reads the file that governs, if there is one.
@@ -105,5 +88,5 @@ fn grouped(unknowns: Vec<UnknownFact>) -> Vec<UnknownFact> {
 /// Files that say what a project needs, by the directory that governs: what a shell watches for changes. Relative to the
 /// root.
 pub fn governing_files(project: &Project) -> Vec<PathBuf> {
-    project.sources.iter().map(|source| PathBuf::from(&source.file)).collect()
+    project.facts.sources.iter().map(|source| PathBuf::from(&source.file)).collect()
 }

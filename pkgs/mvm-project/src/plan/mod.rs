@@ -65,15 +65,15 @@ pub struct Plan {
 pub fn default_name(project: &Project) -> VmName {
     let directory = project.root.join(&project.directory);
     let by_directory = || directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    VmName::from_text(&project.name.clone().unwrap_or_else(by_directory))
+    VmName::from_text(&project.facts.name.clone().unwrap_or_else(by_directory))
 }
 
 /// Plans a VM of name `name` for a project.
 pub fn plan(project: &Project, name: VmName) -> Plan {
-    let mut notes = project.notes.clone();
-    let mut unknowns = project.unknowns.clone();
+    let mut notes = project.facts.notes.clone();
+    let mut unknowns = project.facts.unknowns.clone();
     let mut nix_packages: Vec<PackageRef> = Vec::new();
-    for fact in &project.packages {
+    for fact in &project.facts.packages {
         match fact.certainty {
             Certainty::Hint => notes.push(Note {
                 text: format!(
@@ -120,6 +120,7 @@ pub fn plan(project: &Project, name: VmName) -> Plan {
         processes,
         env,
         env_files: project
+            .facts
             .env_files
             .iter()
             .filter(|file| file.certainty != Certainty::Hint || project.kind == Kind::Hints)
@@ -139,7 +140,7 @@ type Variables = (BTreeMap<String, String>, BTreeMap<String, Template>);
 fn environment(project: &Project, unknowns: &mut Vec<UnknownFact>) -> Variables {
     let mut env = BTreeMap::new();
     let mut nix = BTreeMap::new();
-    for variable in &project.env {
+    for variable in &project.facts.env {
         let what = format!("env.{}", variable.name);
         let mut left_out = |why: &str| {
             if unknowns_have(unknowns, &what) {

@@ -37,13 +37,14 @@ pub fn planned(
     unknowns: &mut Vec<UnknownFact>,
 ) -> Vec<PlannedProcess> {
     let names: Vec<&str> = project
+        .facts
         .processes
         .iter()
         .map(|process| process.name.as_str())
-        .chain(project.services.iter().map(|service| service.name.as_str()))
+        .chain(project.facts.services.iter().map(|service| service.name.as_str()))
         .collect();
     let mut planned: Vec<PlannedProcess> = Vec::new();
-    for process in &project.processes {
+    for process in &project.facts.processes {
         let what = format!("processes.{}", process.name);
         let mut left_out = |why: &str| {
             unknowns.push(UnknownFact {

@@ -48,7 +48,7 @@ impl PlannedService {
 /// Plans the services that are known; says what is left out, and what differs.
 pub fn planned(project: &Project, notes: &mut Vec<Note>) -> Vec<PlannedService> {
     let mut planned = Vec::new();
-    for service in &project.services {
+    for service in &project.facts.services {
         let name = &service.name;
         let mut note = |text: String| notes.push(Note { text, at: service.at.clone() });
         let Some(mapping) = services::find(name) else {

@@ -45,7 +45,7 @@ pub fn packages(project: &Project, notes: &mut Vec<Note>) -> Vec<PackageRef> {
         return Vec::new();
     }
     let mut packages = Vec::new();
-    for language in &project.languages {
+    for language in &project.facts.languages {
         let Some((_, always, more)) = TOOLCHAINS.iter().find(|(name, _, _)| *name == language.name) else {
             let text = format!("language {} is not carried over: add its packages", language.name);
             notes.push(Note { text, at: language.at.clone() });

@@ -3,7 +3,10 @@
 use super::mapping::{Command, Mapping, Port, PortSetting, Run};
 use super::{Settings, approximate};
 
-pub static MAPPING: Mapping = Mapping {
+pub static MAPPING: Mapping = MAILPIT;
+
+/// Also what takes MailHog's place.
+pub(super) const MAILPIT: Mapping = Mapping {
     name: "mailpit",
     images: &["mailpit"],
     process: "mailpit",

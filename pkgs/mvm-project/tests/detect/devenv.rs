@@ -28,8 +28,8 @@ fn packages_are_read_through_with_let_lists_and_concatenation() {
         "pkgs.fd",
     ];
     assert_eq!(packages(&project), expected);
-    assert_eq!(project.packages[2].package.changed.as_deref(), Some("withPackages"));
-    assert_eq!(project.packages[0].at.to_string(), "devenv.nix:6:35");
+    assert_eq!(project.facts.packages[2].package.changed.as_deref(), Some("withPackages"));
+    assert_eq!(project.facts.packages[0].at.to_string(), "devenv.nix:6:35");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn services_have_their_settings_and_places() {
         }"#,
     );
     all_known(&project);
-    assert_eq!(project.services.len(), 2);
+    assert_eq!(project.facts.services.len(), 2);
     let postgres = service(&project, "postgres");
     assert_eq!(postgres.at.line, 3);
     assert_eq!(setting(postgres, &["port"]), Some(Datum::Int(5433)));
@@ -79,7 +79,7 @@ fn services_have_their_settings_and_places() {
     assert_eq!(variable(&project, "DATABASE_URL").as_deref(), Some("postgres://ada@localhost:5433/app"));
     // Not set: devenv's default.
     assert_eq!(variable(&project, "REDIS").as_deref(), Some("redis://localhost:6379"));
-    assert_eq!(project.languages[0].name, "python");
+    assert_eq!(project.facts.languages[0].name, "python");
 }
 
 #[test]
@@ -102,8 +102,10 @@ fn processes_have_command_place_variables_order_and_ports() {
         }"#,
     );
     all_known(&project);
-    assert_eq!(project.name.as_deref(), Some("shop"));
-    let [api, web, worker] = project.processes.as_slice() else { panic!("{:?}", project.processes) };
+    assert_eq!(project.facts.name.as_deref(), Some("shop"));
+    let [api, web, worker] = project.facts.processes.as_slice() else {
+        panic!("{:?}", project.facts.processes)
+    };
     assert_eq!(api.after, ["postgres"]);
     assert_eq!((web.cwd.as_deref(), web.ports["http"]), (Some("site"), 8080));
     assert_eq!(web.env["MODE"].plain().as_deref(), Some("dev"));
@@ -112,8 +114,8 @@ fn processes_have_command_place_variables_order_and_ports() {
     assert_eq!(parts[1], Part::Text("/bin/python -m http.server 8080".into()));
     assert!(matches!(&worker.exec.as_ref().unwrap().0[0], Part::Program { .. }));
     assert_eq!(worker.after, ["web"]);
-    assert_eq!(project.scripts[0].description.as_deref(), Some("greets"));
-    assert_eq!(project.enter_shell, Some(Template::text("echo $GREET")));
+    assert_eq!(project.facts.scripts[0].description.as_deref(), Some("greets"));
+    assert_eq!(project.facts.enter_shell, Some(Template::text("echo $GREET")));
 }
 
 #[test]
@@ -148,9 +150,9 @@ fn modules_merge_by_condition_and_priority() {
     assert_eq!(variable(&project, "B").as_deref(), Some("redis"));
     assert_eq!(variable(&project, "C"), None);
     assert_eq!(service(&project, "redis").certainty, Certainty::Certain);
-    let files: Vec<&str> = project.sources.iter().map(|source| source.file.as_str()).collect();
+    let files: Vec<&str> = project.facts.sources.iter().map(|source| source.file.as_str()).collect();
     assert_eq!(files, ["devenv.nix", "devenv.local.nix", "more.nix", "dir/default.nix"]);
-    assert_eq!(project.enter_shell.unwrap().plain().as_deref(), Some("two\none"));
+    assert_eq!(project.facts.enter_shell.unwrap().plain().as_deref(), Some("two\none"));
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn devenv_yaml_imports_local_directories_and_names_other_inputs() {
         ("shared/base.nix", "{ env.BASE = 1; }"),
     ]);
     assert_eq!(project.kind, Kind::Devenv);
-    assert_eq!(project.languages[0].name, "go");
+    assert_eq!(project.facts.languages[0].name, "go");
     assert_eq!(service(&project, "mysql").at.file, "db/devenv.nix");
     assert_eq!(variable(&project, "BASE").as_deref(), Some("1"));
     assert_eq!(unknowns(&project), ["imports (devenv.yaml:7): `other/sub` comes from an input"]);
@@ -179,8 +181,8 @@ fn dotenv_is_named_and_its_values_stay_where_they_are() {
         ("devenv.nix", "{ dotenv.enable = true; }"),
         (".env", "# c\nexport TOKEN=hunter2\nEMPTY=\nnot a variable=1\n"),
     ]);
-    assert_eq!(project.env_files[0].names, ["TOKEN", "EMPTY"]);
-    assert_eq!(project.env_files[0].certainty, Certainty::Certain);
+    assert_eq!(project.facts.env_files[0].names, ["TOKEN", "EMPTY"]);
+    assert_eq!(project.facts.env_files[0].certainty, Certainty::Certain);
     assert!(!serde_json::to_string(&project).unwrap().contains("hunter2"));
 }
 
@@ -214,7 +216,8 @@ fn the_language_itself_is_followed() {
     );
     // data.json is not there: that alone is not known.
     assert_eq!(unknowns(&project).len(), 1, "{:?}", unknowns(&project));
-    let get = |name: &str| variable(&project, name).unwrap_or_else(|| panic!("{name}: {:?}", project.env));
+    let get =
+        |name: &str| variable(&project, name).unwrap_or_else(|| panic!("{name}: {:?}", project.facts.env));
     for (name, value) in [
         ("JOINED", "x,y"),
         ("PORT_B", "3001"),

@@ -34,7 +34,7 @@ fn a_plain_flake_for_each_system() {
     assert_eq!(found, ["pkgs.go", "pkgs.gopls", "pkgs.openssl"]);
     assert_eq!(variable(&project, "GOFLAGS").as_deref(), Some("-mod=mod"));
     assert_eq!(variable(&project, "CGO_ENABLED").as_deref(), Some("0"));
-    assert!(project.enter_shell.is_some());
+    assert!(project.facts.enter_shell.is_some());
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn devenv_in_a_flake_by_mk_shell_and_by_flake_parts() {
         let project = detected(&[("flake.nix", &text)]);
         assert_eq!(project.kind, Kind::FlakeDevenv, "{text}");
         assert_eq!(packages(&project), ["pkgs.hello"]);
-        assert_eq!(project.services[0].name, "redis");
-        assert_eq!(project.processes[0].name, "web");
+        assert_eq!(project.facts.services[0].name, "redis");
+        assert_eq!(project.facts.processes[0].name, "web");
         assert_eq!(unknowns(&project), Vec::<String>::new(), "{text}");
     }
 }
@@ -111,6 +111,6 @@ fn shell_nix_with_processes_from_a_procfile() {
     all_known(&project);
     assert_eq!(project.kind, Kind::ShellNix);
     assert_eq!(packages(&project), ["pkgs.ruby_3_3"]);
-    assert_eq!(project.processes[0].name, "web");
-    assert!(project.languages.is_empty(), "the shell says what the toolchain is");
+    assert_eq!(project.facts.processes[0].name, "web");
+    assert!(project.facts.languages.is_empty(), "the shell says what the toolchain is");
 }

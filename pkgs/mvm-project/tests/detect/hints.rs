@@ -12,10 +12,10 @@ fn a_node_project() {
     all_known(&project);
     assert_eq!(project.kind, Kind::Hints);
     assert_eq!(packages(&project), ["pkgs.nodejs", "pkgs.pnpm"]);
-    let web = &project.processes[0];
+    let web = &project.facts.processes[0];
     assert_eq!(web.exec.as_ref().unwrap().plain().as_deref(), Some("pnpm run dev"));
     assert_eq!((web.ports["main"], web.certainty), (5173, Certainty::Likely));
-    assert_eq!(setting(&project.languages[0], &["version"]).unwrap().plain().as_deref(), Some(">=20"));
+    assert_eq!(setting(&project.facts.languages[0], &["version"]).unwrap().plain().as_deref(), Some(">=20"));
 }
 
 #[test]
@@ -36,13 +36,13 @@ fn other_toolchains() {
         let project = detected(&files);
         all_known(&project);
         let (language, version, package) = expected;
-        assert_eq!(project.languages[0].name, language);
-        let found = setting(&project.languages[0], &["version"]).and_then(|datum| datum.plain());
+        assert_eq!(project.facts.languages[0].name, language);
+        let found = setting(&project.facts.languages[0], &["version"]).and_then(|datum| datum.plain());
         assert_eq!(found.as_deref(), version, "{language}");
         assert!(packages(&project).contains(&package.to_owned()), "{:?}", packages(&project));
     }
     let linter = detected(&[("pyproject.toml", "[tool.ruff]\nline-length = 100\n")]);
-    assert!(linter.languages.is_empty(), "a linter's settings make no Python project");
+    assert!(linter.facts.languages.is_empty(), "a linter's settings make no Python project");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn compose_services_are_known_by_their_images() {
     assert_eq!(databases[0].at(&["user"]).and_then(Datum::plain).as_deref(), Some("ada"));
     assert_eq!(databases[0].at(&["pass"]).and_then(Datum::plain).as_deref(), Some("s3cret"));
     assert_eq!(service(&project, "redis").name, "redis");
-    let notes: Vec<_> = project.notes.iter().map(|note| (note.at.line, note.text.as_str())).collect();
+    let notes: Vec<_> = project.facts.notes.iter().map(|note| (note.at.line, note.text.as_str())).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].1.starts_with("service app is built") && notes[1].1.contains("acme/odd"), "{notes:?}");
 }
@@ -69,9 +69,9 @@ fn a_procfile_has_a_process_a_line() {
         "Procfile",
         "# c\nweb: python3 -m http.server $PORT\nrelease: migrate\n\nworker:  run worker\nnonsense\n",
     )]);
-    let names: Vec<_> = project.processes.iter().map(|process| process.name.as_str()).collect();
+    let names: Vec<_> = project.facts.processes.iter().map(|process| process.name.as_str()).collect();
     assert_eq!(names, ["web", "worker"]);
-    assert_eq!(project.notes[0].at.to_string(), "Procfile:6:1");
+    assert_eq!(project.facts.notes[0].at.to_string(), "Procfile:6:1");
 }
 
 #[test]

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 fn a_syntax_error_has_a_place_and_leaves_what_is_sound() {
     let project = devenv("{ pkgs, ... }: {\n  packages = [ pkgs.git ];\n  env.A = \"1\n}");
     assert!(
-        project.notes.iter().any(|note| note.text.starts_with("syntax error") && note.at.line >= 3),
+        project.facts.notes.iter().any(|note| note.text.starts_with("syntax error") && note.at.line >= 3),
         "{:?}",
-        project.notes
+        project.facts.notes
     );
     let project = devenv("{ env.A = \"1\"; env.B = ; env.C = \"3\"; }");
-    assert_eq!(project.notes[0].at.to_string(), "devenv.nix:1:24");
+    assert_eq!(project.facts.notes[0].at.to_string(), "devenv.nix:1:24");
     assert_eq!(variable(&project, "A").as_deref(), Some("1"));
 }
 
@@ -27,7 +27,11 @@ fn files_that_are_no_text_or_too_large_are_named() {
         let dir = repository(&[]);
         std::fs::write(dir.path().join("devenv.nix"), text).unwrap();
         let project = detect(dir.path()).unwrap();
-        assert!(project.notes.iter().any(|note| note.text.starts_with(said)), "{:?}", project.notes);
+        assert!(
+            project.facts.notes.iter().any(|note| note.text.starts_with(said)),
+            "{:?}",
+            project.facts.notes
+        );
     }
 }
 
@@ -50,7 +54,9 @@ fn circles_end() {
     ] {
         let project = devenv(text);
         assert!(
-            !project.unknowns.is_empty() || !project.packages.is_empty() || !project.env.is_empty(),
+            !project.facts.unknowns.is_empty()
+                || !project.facts.packages.is_empty()
+                || !project.facts.env.is_empty(),
             "{text}"
         );
     }
@@ -101,7 +107,11 @@ fn a_pipe_in_the_place_of_a_file_does_not_block() {
     let pipe = std::ffi::CString::new(dir.path().join("pipe.nix").to_str().unwrap()).unwrap();
     nix::unistd::mkfifo(pipe.as_c_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let project = detect(dir.path()).unwrap();
-    assert!(project.notes.iter().any(|note| note.text.contains("is not a file")), "{:?}", project.notes);
+    assert!(
+        project.facts.notes.iter().any(|note| note.text.contains("is not a file")),
+        "{:?}",
+        project.facts.notes
+    );
 }
 
 /// Words that Nix files are made of, so that random text gets past the parser.

@@ -26,11 +26,12 @@ pub fn devenv(text: &str) -> Project {
 }
 
 pub fn packages(project: &Project) -> Vec<String> {
-    project.packages.iter().map(|fact| fact.package.expression()).collect()
+    project.facts.packages.iter().map(|fact| fact.package.expression()).collect()
 }
 
 pub fn service<'a>(project: &'a Project, name: &str) -> &'a Feature {
     project
+        .facts
         .services
         .iter()
         .find(|service| service.name == name)
@@ -42,7 +43,7 @@ pub fn setting(feature: &Feature, path: &[&str]) -> Option<Datum> {
 }
 
 pub fn variable(project: &Project, name: &str) -> Option<String> {
-    project.env.iter().find(|variable| variable.name == name)?.value.plain()
+    project.facts.env.iter().find(|variable| variable.name == name)?.value.plain()
 }
 
 /// `what (file:line): why` of each unknown.
@@ -50,12 +51,12 @@ pub fn unknowns(project: &Project) -> Vec<String> {
     let shown = |one: &mvm_project::project::UnknownFact| {
         format!("{} ({}:{}): {}", one.what, one.at.file, one.at.line, one.why)
     };
-    project.unknowns.iter().map(shown).collect()
+    project.facts.unknowns.iter().map(shown).collect()
 }
 
 /// Nothing is unknown, and nothing is wrong.
 #[track_caller]
 pub fn all_known(project: &Project) {
     assert_eq!(unknowns(project), Vec::<String>::new());
-    assert_eq!(project.notes, Vec::new());
+    assert_eq!(project.facts.notes, Vec::new());
 }

@@ -41,9 +41,9 @@ fn a_condition_that_is_not_known_makes_what_hangs_on_it_a_hint() {
           env.A = lib.mkIf config.custom.flag "x";
         }"#,
     );
-    assert_eq!(project.packages[0].certainty, Certainty::Hint);
-    assert_eq!(project.env[0].certainty, Certainty::Hint);
-    assert!(!project.unknowns.is_empty());
+    assert_eq!(project.facts.packages[0].certainty, Certainty::Hint);
+    assert_eq!(project.facts.env[0].certainty, Certainty::Hint);
+    assert!(!project.facts.unknowns.is_empty());
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_an_unknown_set_may_replace_is_unknown_too() {
     assert_eq!(variable(&project, "A"), None);
     let project = devenv(r#"{ inputs, ... }: { env = inputs.x.env // { A = "1"; }; }"#);
     assert_eq!(variable(&project, "A").as_deref(), Some("1"));
-    assert!(!project.unknowns.is_empty());
+    assert!(!project.facts.unknowns.is_empty());
 }
 
 #[test]
