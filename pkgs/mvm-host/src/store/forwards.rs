@@ -3,7 +3,8 @@
 //! ```text
 //! STATE/.forwards.lock        flock: exclusive while forwards of any VM change
 //! STATE/NAME/forwards/        made with the VM, or with its first forward
-//!   tcp-8080, udp-53, …       the VM's forwards of that port of the host: several, if they name different addresses
+//!   tcp-8080, udp-53, …       the VM's forwards of that port of the host, as a symbolic link's target: several, if they
+//!                             name different addresses
 //!   .redo                     a change of several ports under way; whoever locks next finishes it
 //!   .tmp                      a file half written; the next write takes its name again
 //! ```

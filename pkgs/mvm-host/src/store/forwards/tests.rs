@@ -115,11 +115,34 @@ fn damaged_and_newer_files_are_named() {
     let (_dir, store, names) = with_vms(&["a"]);
     change(&store, &names[0], &["80:80"], &[]);
     let file = store.paths(&names[0]).forwards().join("tcp-80");
-    for text in ["{", r#"{"version":2,"forwards":[]}"#] {
-        std::fs::write(&file, text).unwrap();
+    let damaged = ["{", "v2 80:80", "v1 80:", "v1 80-81:80-81", "v1 0:80", "v1  80:80", "v"];
+    for text in damaged {
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(text, &file).unwrap();
         let error = store.forwards(&names[0]).unwrap_err().to_string();
         assert!(error.contains("tcp-80"), "{error}");
+        assert_eq!(text.starts_with("v2"), error.contains("newer program"), "{error}");
     }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "v1 80:80").unwrap();
+    let error = store.forwards(&names[0]).unwrap_err().to_string();
+    assert!(error.contains("tcp-80") && error.contains("not a symbolic link"), "{error}");
+}
+
+#[test]
+fn a_port_of_more_addresses_than_can_be_stored_is_refused_and_nothing_changes() {
+    let (_dir, store, names) = with_vms(&["a"]);
+    let many: Vec<String> = (0..400).map(|n| format!("[fd00:1111:2222:3333::{n:x}]:80:80")).collect();
+    let few: Vec<&str> = many.iter().take(50).map(String::as_str).collect();
+    change(&store, &names[0], &few, &[]);
+    assert_eq!(shown(&store, &names[0]).len(), 50, "more than an inode holds");
+    let mut many = forwards(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    many.push(forward("81:81"));
+    let lock = store.lock_forwards().unwrap();
+    let error = store.change_forwards(&lock, &names[0], &many, &[]).unwrap_err().to_string();
+    assert!(error.contains("tcp-80") && error.contains("400"), "{error}");
+    drop(lock);
+    assert_eq!(shown(&store, &names[0]).len(), 50);
 }
 
 #[test]
@@ -134,7 +157,8 @@ fn files_are_private_and_nothing_temporary_stays() {
         let entry = entry.unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
         assert!(name.starts_with("tcp-1") || name == ".generation", "{entry:?}");
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let metadata = entry.metadata().unwrap();
+        assert!(metadata.is_symlink() || metadata.permissions().mode() & 0o777 == 0o600, "{entry:?}");
     }
     assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     change(&store, &names[0], &[], &many);
