@@ -4,7 +4,7 @@ use crate::configure::Booted;
 use crate::console::{say, uptime};
 use crate::mux::Mux;
 use crate::reaper::{Reaper, Scope};
-use crate::{modules, mounts, network, port, power, serve, template};
+use crate::{housekeeping, modules, mounts, network, port, power, serve, template};
 use anyhow::Context;
 use mvm_spec::control::{PORT_NAME, PROTOCOL, ToHost, WAITING};
 use std::path::Path;
@@ -74,6 +74,8 @@ async fn run(started: Duration, warnings: Vec<String>, as_template: bool) -> any
     opening.extend(warnings.into_iter().map(|message| ToHost::Warning { message }));
     network::loopback().await?;
     if as_template {
+        // Once here, rather than in each of its lives, where it would be in the way of the first command.
+        housekeeping::bring_up_processors();
         template::tidy();
         // From here on this life may be one of many.
         stream.write_all(WAITING).await.context("can't tell the host that the template waits")?;

@@ -14,15 +14,19 @@ pub fn start(file_quota: u64) {
     // A thread, since bringing up a processor takes an emulated guest half a second inside one write(2).
     std::thread::spawn(|| {
         std::thread::sleep(PROCESSORS_AFTER);
-        bring_up_processors(Path::new("/sys/devices/system/cpu"));
+        bring_up_processors();
     });
     if file_quota > 0 {
         tokio::spawn(watch_inodes(file_quota));
     }
 }
 
-/// Brings up the processors that the kernel was told to leave alone (`maxcpus=1`).
-fn bring_up_processors(dir: &Path) {
+/// Brings up the processors that the kernel was told to leave alone (`maxcpus=1`), if there are any.
+pub fn bring_up_processors() {
+    switch_on_below(Path::new("/sys/devices/system/cpu"));
+}
+
+fn switch_on_below(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let mut switches: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path().join("online"))).collect();
     switches.sort();
@@ -76,7 +80,7 @@ mod tests {
         }
         // The first processor has no switch.
         std::fs::create_dir(dir.path().join("cpu0")).unwrap();
-        bring_up_processors(dir.path());
+        switch_on_below(dir.path());
         let state = |cpu: &str| std::fs::read_to_string(dir.path().join(cpu).join("online")).unwrap();
         assert_eq!((state("cpu1"), state("cpu2")), ("1".to_owned(), "1\n".to_owned()));
         assert!(!dir.path().join("cpu0/online").exists());

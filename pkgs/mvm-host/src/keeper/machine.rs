@@ -23,6 +23,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,8 +42,11 @@ pub struct Attempt {
     /// What is left to do before a restored machine runs.
     pub restoring: Option<Restoring>,
     /// The tap of a restored machine, until it has it.
-    pub tap: Option<OwnedFd>,
+    pub tap: Option<Attaching>,
 }
+
+/// A tap that is being made.
+pub type Attaching = Pin<Box<dyn Future<Output = Result<OwnedFd>>>>;
 
 /// How a VM is started.
 #[derive(Clone, Debug)]
@@ -102,11 +106,13 @@ pub async fn launch(
     let second_log = || log.try_clone().map_err(Error::io("share", paths.vmm_log()));
     let owner = Owner::of(stored)?;
     let mem_mib = spec.resources.mem_mib;
-    // First: the copy goes on beside all else.
+    // First, since others do it, beside all else: the copy of the memory, and the port of the network.
     let mut restoring = match start {
         Start::Warm(template) => Some(Restoring::begin(template, mem_mib, &owner)?),
         Start::Cold(_) => None,
     };
+    let attach =
+        spec.network.as_ref().map(|network| keeper.network.attach(&spec.name, network)).transpose()?;
 
     // The file server, with a listening socket a share; its other end is connected already, so that neither side
     // waits for the other and no path has to be seen by both.
@@ -137,20 +143,12 @@ pub async fn launch(
         mem_mib,
     };
     let config = json(&config)?;
-    let files = Child::spawn(Launch {
-        what: "file server",
-        arguments: ["fs", &config],
-        fds: fs_fds.0,
-        stdout: Stdio::null(),
-        stderr: second_log()?,
-    })?;
-    let attach = async || match &spec.network {
-        None => Ok(None),
-        Some(network) => keeper.network.attach(&spec.name, network).await.map(Some),
-    };
 
-    // A restored machine gets its interface later: what it needs of the host is made while the VMM starts.
-    let tap_fd = if restoring.is_none() { attach().await?.map(|tap| vmm_fds.add(tap)) } else { None };
+    // A machine that boots has its interface from the start, a restored one gets it later.
+    let (tap_fd, attached) = match attach {
+        Some(attach) if restoring.is_none() => (Some(vmm_fds.add(attach.await?)), None),
+        attach => (None, attach),
+    };
     let tap = spec.network.as_ref().map(|network| Tap { fd: tap_fd, mac: network.mac });
     let home = home_disk(stored, &paths)?.map(|file| vmm_fds.add(file));
     let (port, port_of_vmm) = UnixStream::pair().map_err(Error::system("make a socket pair"))?;
@@ -187,7 +185,14 @@ pub async fn launch(
         log: second_log()?,
     }
     .spawn()?;
-    let tap = if restoring.is_some() { attach().await? } else { None };
+    // After the VMM, which is longer in starting.
+    let files = Child::spawn(Launch {
+        what: "file server",
+        arguments: ["fs", &config],
+        fds: fs_fds.0,
+        stdout: Stdio::null(),
+        stderr: second_log()?,
+    })?;
 
     if let Some(manager) = scope::Manager::of(keeper.realm.kind) {
         let unit = scope::Unit::of_vm(&spec.name, &spec.resources);
@@ -205,6 +210,7 @@ pub async fn launch(
         tokio::net::UnixStream::from_std(port).map_err(Error::system("prepare the guest's port"))?,
     );
     let control = Control::new(mux.open(StreamKind::Control).await?);
+    let tap: Option<Attaching> = attached.map(|attached| -> Attaching { Box::pin(attached) });
     Ok(Attempt { vmm, files, mux, control, machine, restoring, tap })
 }
 

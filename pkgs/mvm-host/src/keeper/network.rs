@@ -106,23 +106,36 @@ impl Network {
         self.trouble.get()
     }
 
-    /// Makes the port of a VM and returns its tap, which goes when the descriptor is closed.
-    pub async fn attach(&self, name: &VmName, network: &NetworkSpec) -> Result<OwnedFd> {
-        let tap = self.port(name, network, Tap::Made).await?;
-        tap.ok_or_else(|| Error::Failed(format!("the tap of VM `{name}` has no file")))
+    /// Has the port of a VM made; what is returned gives its tap, which goes when the descriptor is closed. The work goes
+    /// on whether that is awaited or not, and [`Self::detach`] undoes it.
+    pub fn attach(
+        &self,
+        name: &VmName,
+        network: &NetworkSpec,
+    ) -> Result<impl Future<Output = Result<OwnedFd>> + use<>> {
+        let (port, name) = (self.port(name, network, Tap::Made)?, name.clone());
+        Ok(async move {
+            let tap = port.await?;
+            tap.ok_or_else(|| Error::Failed(format!("the tap of VM `{name}` has no file")))
+        })
     }
 
     /// Makes a tap that is there the port of its VM.
     pub async fn adopt(&self, name: &VmName, network: &NetworkSpec) -> Result<()> {
-        self.port(name, network, Tap::Adopted).await.map(drop)
+        self.port(name, network, Tap::Adopted)?.await.map(drop)
     }
 
-    async fn port(&self, name: &VmName, network: &NetworkSpec, tap: Tap) -> Result<Option<OwnedFd>> {
+    fn port(
+        &self,
+        name: &VmName,
+        network: &NetworkSpec,
+        tap: Tap,
+    ) -> Result<impl Future<Output = Result<Option<OwnedFd>>> + use<>> {
         let topology = self.realm.config.topology()?;
         topology.fits(name, network)?;
         let (reply, attached) = oneshot::channel();
         self.send(Request::Attach { name: name.clone(), network: Box::new(network.clone()), tap, reply })?;
-        attached.await.map_err(|_| thread_gone())?
+        Ok(async move { attached.await.map_err(|_| thread_gone())? })
     }
 
     /// Removes what is left of the port of a VM that has ended.

@@ -61,9 +61,8 @@ impl Restoring {
         self.channel_of_vmm.take()
     }
 
-    /// Makes the VMM, which was started for `machine` by `vmm`, go on from the template and see its devices.
-    pub async fn finish(self, vmm: &impl Vmm, machine: &Machine, tap: Option<OwnedFd>) -> Result<Steps> {
-        let mut steps = Steps::new();
+    /// Makes the VMM go on from the template. What each step took is added to `steps`.
+    pub async fn resume(self, steps: &mut Steps) -> Result<Restored> {
         let mut begun = Instant::now();
         let mut done = |name| {
             steps.push((name, begun.elapsed()));
@@ -80,14 +79,26 @@ impl Restoring {
         // The VMM ends, and with it the channel, if it can't use the state.
         qmp.event("RESUME", |_| true).await?;
         done("devices' state");
+        Ok(Restored { qmp })
+    }
+}
+
+/// A machine that goes on, without the devices that its template had not.
+#[derive(Debug)]
+pub struct Restored {
+    qmp: Qmp,
+}
+
+impl Restored {
+    /// Gives the VMM, which was started for `machine` by `vmm`, those devices.
+    pub async fn plug(mut self, vmm: &impl Vmm, machine: &Machine, tap: Option<OwnedFd>) -> Result<()> {
         if let Some(tap) = tap {
-            qmp.give(TAP, tap.as_fd()).await?;
+            self.qmp.give(TAP, tap.as_fd()).await?;
         }
         for (command, arguments) in vmm.plug(machine) {
-            qmp.execute(command, arguments).await?;
+            self.qmp.execute(command, arguments).await?;
         }
-        done("plugging in");
-        Ok(steps)
+        Ok(())
     }
 }
 
