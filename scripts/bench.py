@@ -151,6 +151,30 @@ def idle_memory(scratch, project, how):
         return memory["privateBytes"] / 2**20, memory["guestBytes"] / 2**20
 
 
+TWENTY = 20
+
+
+def available():
+    """MiB of memory that could be had without swapping (proc(5), MemAvailable)."""
+    with open("/proc/meminfo") as meminfo:
+        return next(int(line.split()[1]) for line in meminfo if line.startswith("MemAvailable:")) / 1024
+
+
+def twentieth(scratch, project):
+    """MiB of the host's memory that one more idle VM takes when some run: the mean of the eleventh to the twentieth; and how
+    many there can be."""
+    with vms(scratch, "twenty"):
+        run("mvm", "create", "many", "--project", str(project), "--copies", str(TWENTY))
+        names = [f"many-{number + 1}" for number in range(TWENTY)]
+        before = available()
+        run("mvm", "start", *names[: TWENTY // 2])
+        half = available()
+        run("mvm", "start", *names[TWENTY // 2 :])
+        each = (half - available()) / (TWENTY - TWENTY // 2)
+        first = before - half - each * (TWENTY // 2 - 1)
+        return each, int(1 + (before - first) / each)
+
+
 def descendants(pid):
     """Process `pid` and everything below it."""
     children = {}
@@ -324,6 +348,9 @@ def measure(options, scratch):
     (warm_private, warm_guest), (cold_private, cold_guest) = (idle_memory(scratch, project, how) for how in ([], ["--cold"]))
     text = f"{warm_private:.0f} MiB ({warm_guest:.0f} the guest's); cold {cold_private:.0f} MiB ({cold_guest:.0f})"
     row("memory that an idle VM holds alone, from a template / cold", f"{warm_private / cold_private:.2f}: {text}", "at most 0.5", warm_private / cold_private, "")
+    progress("twenty idle VMs")
+    each, fit = twentieth(scratch, project)
+    row("host memory for the twentieth idle VM of 512 MiB", f"{each:.0f} MiB; by memory {fit} fit here", "", each, "MiB")
     progress("one running VM")
     execs, first, parts, further = running_vms(options, scratch, project)
     row("`mvm exec NAME -- true`", execs, "below 60 ms under TCG", execs.median, "ms")
