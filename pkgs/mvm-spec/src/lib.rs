@@ -14,6 +14,7 @@ mod name;
 pub mod net;
 mod parse;
 pub mod v1;
+pub mod workload;
 
 pub use error::{SpecError, Violation};
 pub use name::{NameError, VmName};

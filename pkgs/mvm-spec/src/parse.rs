@@ -7,16 +7,21 @@ use serde::Deserialize;
 ///
 /// The version is read first, so that a newer spec is refused as such and not for a field of its own.
 pub fn parse(text: &str) -> Result<VmSpec, SpecError> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: Option<serde_json::Value>,
-    }
-    let versioned: Versioned = serde_json::from_str(text)?;
-    let spec = match versioned.version.as_ref().and_then(serde_json::Value::as_u64) {
+    let spec = match version(text)? {
         Some(v1::VERSION) => serde_json::from_str::<v1::VmSpec>(text)?,
         Some(found) => return Err(SpecError::Version { found }),
         None => return Err(SpecError::NoVersion),
     };
     let violations = spec.violations();
     if violations.is_empty() { Ok(spec) } else { Err(SpecError::Invalid(violations)) }
+}
+
+/// The number in the field `version` of a JSON object; none if there is no such field, or no number in it.
+pub(crate) fn version(text: &str) -> Result<Option<u64>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: Option<serde_json::Value>,
+    }
+    let versioned: Versioned = serde_json::from_str(text)?;
+    Ok(versioned.version.as_ref().and_then(serde_json::Value::as_u64))
 }
