@@ -370,8 +370,11 @@ async fn keep_rules(network: Rc<net::Network>, names: Rc<Names>, forwarded: Forw
         Err(error) => return trouble.set(SOURCE, vec![error.to_string()]),
     };
     loop {
-        if let Err(error) = watch.lost().await {
-            return trouble.set(SOURCE, vec![error.to_string()]);
+        match watch.deletions().await {
+            // Most of them: each VM that comes or goes changes the rules.
+            Ok(deletions) if network.made(&deletions).await => continue,
+            Ok(_) => {}
+            Err(error) => return trouble.set(SOURCE, vec![error.to_string()]),
         }
         match repair(&network, &forwarded).await {
             Ok(false) => {}

@@ -17,6 +17,7 @@ pub mod conflict;
 pub mod counters;
 pub mod dnsmasq;
 pub mod elements;
+mod generation;
 pub mod host_addresses;
 pub mod link;
 pub mod mtu;

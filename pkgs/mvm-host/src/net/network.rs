@@ -3,10 +3,12 @@
 use super::counters::{self, Denied};
 use super::link::{BridgePlan, Lifetime, Links, TapPlan};
 use super::ruleset::{self, BridgeRules, Guest, HostService, NatForward, Outside, Ruleset, TABLE, shape};
-use super::{NetworkPlan, nft, sysctl, uplink};
+use super::watch::Deletions;
+use super::{NetworkPlan, generation, nft, sysctl, uplink};
 use crate::realm::RealmKind;
 use crate::{Error, Result};
 use mvm_spec::VmName;
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -33,7 +35,12 @@ struct State {
     forwards: Vec<NatForward>,
     /// Bridges that go with their last guest.
     of_guests: Vec<String>,
+    /// Generations of the ruleset that were made here, the last of them.
+    made: VecDeque<u32>,
 }
+
+/// How many of them are remembered: more than can be made between a change and its announcement.
+const MADE: usize = 256;
 
 impl Network {
     /// Sets everything up that is there before the first VM; what is so already stays. The texts are warnings for the
@@ -216,6 +223,13 @@ impl Network {
         }
     }
 
+    /// Whether all of `deletions` were made here.
+    pub async fn made(&self, deletions: &Deletions) -> bool {
+        // Waits for a change that is being made, and not noted yet.
+        let state = self.state.lock().await;
+        !deletions.more && deletions.generations.iter().all(|generation| state.made.contains(generation))
+    }
+
     /// Whether the kernel's rules are still those that should be there, but for the elements of sets.
     pub async fn intact(&self) -> Result<bool> {
         let state = self.state.lock().await;
@@ -240,11 +254,12 @@ impl Network {
     /// Renders all rules anew, from what is known here: after somebody else removed them. What allowed names have
     /// resolved to is forgotten, and counting begins again.
     pub async fn repair(&self) -> Result<()> {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
         if !self.filtered {
             return Ok(());
         }
-        nft::apply(&ruleset::render(&self.present(&state).await?)).await
+        let text = ruleset::render(&self.present(&state).await?);
+        apply(&text, &mut state.made).await
     }
 
     /// The uplink's resolver, if guests are to ask it because nobody answers on their bridge.
@@ -276,12 +291,13 @@ impl Network {
     /// are rendered anew, with the change. If that fails, too, the change is not made.
     async fn change(&self, state: &mut State, text: &str, change: impl FnOnce(&mut State)) -> Result<()> {
         if self.filtered
-            && let Err(refused) = nft::apply(text).await
+            && let Err(refused) = apply(text, &mut state.made).await
         {
             let mut changed = state.clone();
             change(&mut changed);
             tracing::warn!("the nft rules are not as they were left, and are made anew: {refused}");
-            nft::apply(&ruleset::render(&self.present(&changed).await?)).await?;
+            let text = ruleset::render(&self.present(&changed).await?);
+            apply(&text, &mut changed.made).await?;
             *state = changed;
         } else {
             change(state);
@@ -297,4 +313,24 @@ impl Network {
         rules.forwards = state.forwards.clone();
         Ok(rules)
     }
+}
+
+/// Applies `text`, and notes the generation of the ruleset that it made. Where others have made changes meanwhile, nothing
+/// is noted: which one is ours can't be told then.
+async fn apply(text: &str, made: &mut VecDeque<u32>) -> Result<()> {
+    let before = generation::current();
+    nft::apply(text).await?;
+    match (before, generation::current()) {
+        (Ok(before), Ok(after)) if before.wrapping_add(1) == after => {
+            if made.len() == MADE {
+                made.pop_front();
+            }
+            made.push_back(after);
+        }
+        (Ok(_), Ok(_)) => {}
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::debug!("the generation of the nft ruleset is not known: {error}");
+        }
+    }
+    Ok(())
 }

@@ -182,8 +182,8 @@ fn rules_that_others_flushed_are_made_anew() {
             let mut watch = Watch::open().unwrap();
             tokio::spawn(async move {
                 loop {
-                    watch.lost().await.unwrap();
-                    if !network.intact().await.unwrap() {
+                    let deletions = watch.deletions().await.unwrap();
+                    if !network.made(&deletions).await && !network.intact().await.unwrap() {
                         network.repair().await.unwrap();
                         if repaired.0.send(network.intact().await.unwrap()).is_err() {
                             break;
@@ -353,5 +353,44 @@ fn nft_takes_whatever_is_rendered() {
                 Ok(())
             })
             .unwrap();
+    });
+}
+
+#[test]
+fn changes_of_our_own_are_told_from_those_of_others() {
+    in_namespaces("foreign::changes_of_our_own_are_told_from_those_of_others", || {
+        let lan = Lan::new();
+        let (deleted, seen) = std::sync::mpsc::channel();
+        lan.with(move |network| async move {
+            let mut watch = Watch::open().unwrap();
+            tokio::spawn(async move {
+                loop {
+                    let deletions = watch.deletions().await.unwrap();
+                    if deleted.send(network.made(&deletions).await).is_err() {
+                        break;
+                    }
+                }
+            });
+        });
+        let next = || seen.recv_timeout(std::time::Duration::from_secs(20));
+        let remove = || {
+            let guest = boot(&lan.realm, &lan.network, "a", 10);
+            lan.with(
+                |network| async move { network.remove_guest(&VmName::new("a").unwrap()).await.unwrap() },
+            );
+            drop(guest);
+        };
+        remove();
+        assert_eq!(next(), Ok(true));
+        lan.realm.shell("nft flush chain inet microvm-dev between-guests");
+        assert_eq!(next(), Ok(false));
+        // One change of another is seen among ours.
+        remove();
+        lan.realm.shell("nft delete table netdev microvm-dev");
+        let until = |ours: bool| while next().expect("no deletion was announced") != ours {};
+        until(false);
+        lan.with(|network| async move { network.repair().await.unwrap() });
+        remove();
+        until(true);
     });
 }
