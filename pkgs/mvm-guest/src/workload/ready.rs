@@ -89,7 +89,7 @@ mod tests {
         })
         .await;
         // 100 ms and half as much more each time, two seconds at most.
-        assert_eq!(at.get().as_secs(), 27);
+        assert_eq!(at.get().as_secs(), 26);
     }
 
     #[tokio::test]
