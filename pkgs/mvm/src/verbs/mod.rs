@@ -19,3 +19,4 @@ pub mod ssh_proxy;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod workload;

@@ -13,3 +13,4 @@ mod isolation;
 mod run;
 mod supervision;
 mod warm;
+mod workload;

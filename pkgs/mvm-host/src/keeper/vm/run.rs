@@ -24,6 +24,7 @@ impl Life {
             self.warnings.extend(self.keeper.network.warnings());
             self.warnings.extend(self.keeper.ports.warnings());
         }
+        self.begin_workload(&mut attempt).await;
         let timings = std::mem::take(&mut self.timings);
         self.report.send_replace(Progress::Running {
             timings,
@@ -38,6 +39,7 @@ impl Life {
                         self.report.send_replace(Progress::Stopping);
                         farewell = true;
                     }
+                    Ok(Some((_, ToHost::Processes(processes)))) => self.note_processes(&attempt, processes),
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => farewell = true,
                 },
@@ -70,6 +72,10 @@ impl Life {
                             let _ = reply.send(mux.open(StreamKind::Ssh).await);
                         });
                     }
+                    Some(Command::Apply { reply }) => {
+                        // Who asked may be gone.
+                        let _ = reply.send(self.apply_workload(&mut attempt).await);
+                    }
                     Some(Command::Stop { force, timeout }) => {
                         self.report.send_replace(Progress::Stopping);
                         let killed = force || !shut_down(&mut attempt, timeout).await;
@@ -89,5 +95,15 @@ impl Life {
 /// Asks the guest to power off; whether it did within `timeout`.
 async fn shut_down(attempt: &mut Attempt, timeout: Duration) -> bool {
     let asked = write_frame(&mut attempt.control.writer, &ToGuest::PowerOff).await;
-    asked.is_ok() && tokio::time::timeout(timeout, attempt.vmm.wait()).await.is_ok()
+    let ended = async {
+        let mut speaks = true;
+        loop {
+            tokio::select! {
+                _ = attempt.vmm.wait() => return,
+                // A guest whose words nobody takes would not come to its end.
+                message = attempt.control.next(), if speaks => speaks = matches!(message, Ok(Some(_))),
+            }
+        }
+    };
+    asked.is_ok() && tokio::time::timeout(timeout, ended).await.is_ok()
 }
