@@ -16,6 +16,8 @@ mod position;
 pub mod project;
 pub mod quote;
 pub mod services;
+pub mod vm;
+pub mod watch;
 mod yaml;
 
 pub use error::{Error, FileError, Result};
