@@ -306,6 +306,7 @@ mod tests {
             user: user("dev", 1000),
             ssh: mvm_spec::control::GuestSsh { host_key: String::new(), authorized_keys: Vec::new() },
             environment: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            workload: None,
         };
         write_files(root.path(), &config, "/bin/sh").unwrap();
         let read = |name: &str| std::fs::read_to_string(root.path().join("etc").join(name)).unwrap();

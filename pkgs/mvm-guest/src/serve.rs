@@ -54,6 +54,7 @@ pub async fn serve(mut mux: Mux, machine: impl Machine, opening: Vec<ToHost>) {
                         }
                         None => say("the host opened a second control stream; it is closed"),
                     },
+                    Ok(Ok(Some(StreamKind::Logs))) => say("the host opened a log stream; it is closed"),
                     Ok(Ok(None)) => say("the host opened a stream of an unknown kind; it is closed"),
                     Ok(Err(_)) | Err(_) => say("the host opened a stream and sent no kind; it is closed"),
                 }
@@ -135,6 +136,7 @@ impl<M: Machine> Control<M> {
                     report.send(ToHost::Ready);
                     say("ready");
                 }
+                Some(ToGuest::Workload(_)) => say("the host sent a workload"),
                 Some(ToGuest::PowerOff) => {
                     say("powering off");
                     return Ok(());

@@ -5,6 +5,7 @@ use crate::net::counters::Denied;
 use crate::realm::Realm;
 use crate::{Error, Result};
 use mvm_spec::VmName;
+use mvm_spec::workload::ProcessStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -191,6 +192,26 @@ pub async fn denied(realm: &Realm, name: &VmName) -> Result<Option<Denied>> {
     match connection.request(&Request::Denied { name: name.clone() }, &mut |_| {}).await? {
         Some(Event::Denied { denied }) => Ok(denied),
         None => Ok(None),
+        Some(other) => Err(unexpected(&other)),
+    }
+}
+
+/// How the processes of VM `name`'s workload are; none if it does not run.
+pub async fn processes(realm: &Realm, name: &VmName) -> Result<Vec<ProcessStatus>> {
+    let Some(mut connection) = Connection::open(realm).await? else { return Ok(Vec::new()) };
+    match connection.request(&Request::Processes { name: name.clone() }, &mut |_| {}).await? {
+        Some(Event::Processes { processes }) => Ok(processes),
+        None => Ok(Vec::new()),
+        Some(other) => Err(unexpected(&other)),
+    }
+}
+
+/// Has VM `name` run its stored workload; whether it runs. One that does not gets it when it starts.
+pub async fn apply_workload(realm: &Realm, name: &VmName) -> Result<bool> {
+    let Some(mut connection) = Connection::open(realm).await? else { return Ok(false) };
+    match connection.request(&Request::ApplyWorkload { name: name.clone() }, &mut |_| {}).await? {
+        Some(Event::Applied { running }) => Ok(running),
+        None => Ok(false),
         Some(other) => Err(unexpected(&other)),
     }
 }

@@ -13,6 +13,7 @@ use mvm_host::realm::{Realm, RealmKind};
 use mvm_host::store::{ForwardsLock, NewVm, Store, StoredForward};
 use mvm_spec::forward::{Forward, ForwardRequest, Protocol};
 use mvm_spec::latest::Network;
+use mvm_spec::workload::Workload;
 use mvm_spec::{VmName, VmSpec};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -56,6 +57,8 @@ pub struct Draft {
     pub spec: VmSpec,
     /// Forwards it is to have besides those of the spec.
     pub requests: Vec<ForwardRequest>,
+    /// What runs in it by itself.
+    pub workload: Option<Workload>,
 }
 
 /// A VM that was made.
@@ -119,7 +122,7 @@ pub async fn create(realm: &Realm, store: &Store, drafts: Vec<Draft>) -> Result<
     let lock = store.lock_forwards()?;
     let mut claims = Claims::new(realm.kind, store, &lock);
     let mut vms = Vec::with_capacity(drafts.len());
-    for Draft { spec, requests } in drafts {
+    for Draft { spec, requests, workload } in drafts {
         // A name that is taken has forwards of its own, which are not this draft's.
         if store.contains(&spec.name) {
             return Err(mvm_host::Error::NameTaken(spec.name).into());
@@ -130,7 +133,7 @@ pub async fn create(realm: &Realm, store: &Store, drafts: Vec<Draft>) -> Result<
         let declared: Vec<ForwardRequest> = spec.forwards.iter().map(request).collect();
         claims.claim(&spec.name, &declared)?;
         let (forwards, _) = claims.claim(&spec.name, &requests)?;
-        vms.push(NewVm { spec, forwards });
+        vms.push(NewVm { spec, forwards, workload });
     }
     let added: Vec<Vec<Forward>> = vms.iter().map(|vm| vm.forwards.clone()).collect();
     let specs = store.create_with(&lock, vms, topology.as_ref())?;

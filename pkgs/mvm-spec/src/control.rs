@@ -3,12 +3,14 @@
 //! One virtio-serial port ([`PORT_NAME`]) carries a yamux session; the host opens streams, the guest accepts them.
 //! The first bytes of a stream are a [`StreamKind`]. A control stream then carries frames (a big-endian `u32` of the
 //! length in bytes, then JSON): the host speaks [`ToGuest`], the guest [`ToHost`]. An SSH stream carries SSH
-//! (RFC 4253) from its first byte, so that a guest without a network is reached the same way as one with it.
+//! (RFC 4253) from its first byte, so that a guest without a network is reached the same way as one with it. On a log
+//! stream the guest sends what the processes of its workload print ([`LogHeader`]).
 //!
 //! A booted guest waits on this port and learns here, not from its kernel command line or initramfs, who it is: a
 //! template booted once can become any VM.
 
 use crate::net::{Cidr, MacAddr};
+use crate::workload::{ProcessStatus, Workload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -41,6 +43,8 @@ pub enum StreamKind {
     Control = 1,
     /// An SSH connection.
     Ssh = 2,
+    /// What processes of the workload print; the host opens at most one.
+    Logs = 3,
 }
 
 impl StreamKind {
@@ -49,6 +53,7 @@ impl StreamKind {
         match byte {
             1 => Some(Self::Control),
             2 => Some(Self::Ssh),
+            3 => Some(Self::Logs),
             _ => None,
         }
     }
@@ -60,6 +65,8 @@ impl StreamKind {
 pub enum ToGuest {
     /// Who the guest is; sent once, first.
     Configure(Box<GuestConfig>),
+    /// What is to run from now on, instead of what runs.
+    Workload(Box<Workload>),
     /// End all processes, sync, unmount, power off.
     PowerOff,
 }
@@ -102,6 +109,8 @@ pub enum ToHost {
         /// What failed, on what.
         message: String,
     },
+    /// How the workload's processes are; sent after changes, with all of them in it.
+    Processes(Vec<ProcessStatus>),
     /// Processes are ended, file systems synced: the machine may go.
     PoweringOff,
 }
@@ -138,6 +147,9 @@ pub struct GuestConfig {
     pub ssh: GuestSsh,
     /// Variables of every session.
     pub environment: BTreeMap<String, String>,
+    /// What runs by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Box<Workload>>,
 }
 
 /// What the guest mounts.
@@ -178,4 +190,76 @@ pub struct GuestSsh {
     pub host_key: String,
     /// Public keys that may log in, in OpenSSH's format.
     pub authorized_keys: Vec<String>,
+}
+
+/// What precedes each piece of output on a log stream: the length of the process' name (a byte), the length of the output
+/// (a big-endian `u16`), then the name. The output follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogHeader {
+    /// The process.
+    pub process: String,
+    /// Bytes of output that follow.
+    pub length: u16,
+}
+
+impl LogHeader {
+    /// Bytes before the name.
+    pub const FIXED: usize = 3;
+
+    /// As sent. A process' name is never longer than a byte can say ([`crate::workload::is_process_name`]).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let name = self.process.as_bytes();
+        let name = &name[..name.len().min(usize::from(u8::MAX))];
+        let mut bytes = Vec::with_capacity(Self::FIXED + name.len());
+        bytes.push(name.len() as u8);
+        bytes.extend_from_slice(&self.length.to_be_bytes());
+        bytes.extend_from_slice(name);
+        bytes
+    }
+
+    /// The lengths of name and output in the first bytes.
+    pub fn lengths(fixed: [u8; Self::FIXED]) -> (usize, usize) {
+        let [name, high, low] = fixed;
+        (usize::from(name), usize::from(u16::from_be_bytes([high, low])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_stream_is_known_by_its_byte() {
+        for kind in [StreamKind::Control, StreamKind::Ssh, StreamKind::Logs] {
+            assert_eq!(StreamKind::from_byte(kind as u8), Some(kind));
+        }
+        assert_eq!(StreamKind::from_byte(0), None);
+    }
+
+    #[test]
+    fn a_log_header_survives_the_wire() {
+        let bytes = LogHeader { process: "web.1".to_owned(), length: 0x1234 }.to_bytes();
+        let (fixed, name) = bytes.split_first_chunk().unwrap();
+        assert_eq!(LogHeader::lengths(*fixed), (5, 0x1234));
+        assert_eq!(name, b"web.1");
+    }
+
+    #[test]
+    fn a_workload_and_its_processes_survive_the_wire() {
+        let workload = Workload::parse(r#"{ "version": 1, "processes": [{ "name": "web", "exec": "run" }] }"#).unwrap();
+        let order = ToGuest::Workload(Box::new(workload));
+        let json = serde_json::to_string(&order).unwrap();
+        assert_eq!(serde_json::from_str::<ToGuest>(&json).unwrap(), order);
+        let status = ProcessStatus {
+            name: "web".to_owned(),
+            phase: crate::workload::ProcessPhase::BackingOff,
+            pid: None,
+            restarts: 2,
+            detail: "ended with exit code 1".to_owned(),
+        };
+        let told = ToHost::Processes(vec![status]);
+        let json = serde_json::to_string(&told).unwrap();
+        assert!(json.contains("backing-off"), "{json}");
+        assert_eq!(serde_json::from_str::<ToHost>(&json).unwrap(), told);
+    }
 }

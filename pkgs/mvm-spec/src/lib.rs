@@ -29,3 +29,9 @@ pub use v1::VmSpec;
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(VmSpec).to_value()
 }
+
+/// The JSON Schema (draft 2020-12) of a workload, as committed in `docs/reference/workload.schema.json`.
+#[cfg(feature = "tool")]
+pub fn workload_schema() -> serde_json::Value {
+    schemars::schema_for!(workload::Workload).to_value()
+}

@@ -22,7 +22,11 @@ enum Verb {
         files: Vec<PathBuf>,
     },
     /// Prints the JSON Schema of the latest spec version.
-    Schema,
+    Schema {
+        /// That of workloads (`mvm workload`) instead.
+        #[arg(long)]
+        workload: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -37,8 +41,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
-        Verb::Schema => {
-            println!("{}", serde_json::to_string_pretty(&mvm_spec::schema())?);
+        Verb::Schema { workload } => {
+            let schema = if workload { mvm_spec::workload_schema() } else { mvm_spec::schema() };
+            println!("{}", serde_json::to_string_pretty(&schema)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Check { files } => {

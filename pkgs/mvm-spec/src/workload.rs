@@ -3,6 +3,8 @@
 //! A workload is state, not spec: it can be replaced while the VM runs. `mvm` stores it beside the VM, the guest's init
 //! runs it. Its form has a version of its own.
 
+mod difference;
+
 use crate::{Violation, v1};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const VERSION: u64 = 1;
 /// Most processes of a workload.
 pub const PROCESSES_MAX: usize = 256;
+/// Longest workload, in bytes: the guest gets it in one frame ([`crate::control::FRAME_MAX`]).
+pub const BYTES_MAX: usize = 1 << 20;
 
 /// What runs in a VM by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
     /// Files of variables (`NAME=value` lines), read in the guest when a process starts; absolute paths. Those that are not
-    /// there are passed over.
+    /// there are passed over, and `environment` wins over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_files: Vec<String>,
     /// Processes; their order here means nothing.
@@ -152,6 +156,12 @@ pub enum WorkloadError {
         /// The version the text names.
         found: Option<u64>,
     },
+    /// It would not fit into a frame to the guest.
+    #[error("the workload has {bytes} bytes; at most {BYTES_MAX} are allowed: put long commands into files of the project")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
     /// Well-formed, but breaking rules.
     #[error("the workload breaks {} rule(s):\n{}", .0.len(), .0.iter().map(|v| format!("  {v}")).collect::<Vec<_>>().join("\n"))]
     Invalid(Vec<Violation>),
@@ -175,6 +185,9 @@ impl Workload {
     ///
     /// What is no JSON of this form, of another version, or breaks a rule ([`Workload::violations`]).
     pub fn parse(json: &str) -> Result<Self, WorkloadError> {
+        if json.len() > BYTES_MAX {
+            return Err(WorkloadError::TooLong { bytes: json.len() });
+        }
         match crate::parse::version(json)? {
             Some(VERSION) => {}
             found => return Err(WorkloadError::Version { found }),
@@ -325,6 +338,12 @@ mod tests {
         }
         assert!(problems(&[process("a", &[]), process("a", &[])]).contains("there twice"));
         assert_eq!(problems(&[process("web.1_x-y", &[])]), "");
+    }
+
+    #[test]
+    fn a_workload_that_fits_no_frame_is_refused() {
+        let long = serde_json::json!({ "version": 1, "environment": { "A": "x".repeat(BYTES_MAX) } });
+        assert!(Workload::parse(&long.to_string()).unwrap_err().to_string().contains("at most"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What shells complete: the names of VMs.
+//! What shells complete: the names of VMs, and of processes in them.
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use mvm_host::realm::Realm;
@@ -15,6 +15,23 @@ pub fn vm_names() -> ArgValueCandidates {
 /// Completes an argument of `mvm cp` with `NAME:`; files are completed by the shell.
 pub fn vm_prefixes() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates(":"))
+}
+
+/// Completes an argument with the names of processes of any VM: which VM is meant is not known here.
+pub fn process_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Ok(realm) = Realm::resolve(None) else { return Vec::new() };
+        let store = Store::open(realm.state_dir);
+        let names: BTreeSet<String> = store
+            .names()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|name| store.workload(&name).ok()?)
+            .flat_map(|workload| workload.processes)
+            .map(|process| process.name)
+            .collect();
+        names.into_iter().map(CompletionCandidate::new).collect()
+    })
 }
 
 /// A completion must not fail aloud: without a readable store there are no names.

@@ -16,6 +16,7 @@ mod target;
 mod transfer;
 mod units;
 mod verbs;
+mod workload_file;
 
 use clap::{CommandFactory, Parser};
 use std::process::ExitCode;

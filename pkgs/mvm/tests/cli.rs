@@ -53,8 +53,7 @@ fn put(place: &Place, name: &str, number: u32) {
         version: 1,
         created_at: 1,
         machine_id: "0".repeat(32),
-        started_at: None,
-        last_failure: None,
+        ..VmState::default()
     };
     let paths = place.store().paths(&name);
     std::fs::create_dir_all(&paths.dir).unwrap();
@@ -83,6 +82,7 @@ fn help_of_every_verb() {
         "status",
         "port",
         "logs",
+        "workload",
         "cp",
         "delete",
         "ssh-config",
@@ -404,4 +404,90 @@ fn ssh_is_told_where_everything_is() {
     assert!(text.contains(&format!("MVM_STATE_DIR={}", place.path("state").display())), "{text}");
     assert!(text.contains(&format!("{} --realm user ssh-proxy web", env!("CARGO_BIN_EXE_mvm"))), "{text}");
     assert!(Path::new(env!("CARGO_BIN_EXE_mvm")).is_absolute());
+}
+
+#[test]
+fn a_workload_is_checked_before_a_vm_is_made_with_it() {
+    let place = Place::new();
+    let bad = place.project().join("bad.json");
+    std::fs::write(&bad, r#"{ "version": 1, "processes": [{ "name": "a b", "exec": "x" }] }"#).unwrap();
+    let said = stderr(&place, &["create", "web", "--workload", bad.to_str().unwrap()], 1);
+    assert!(said.contains("bad.json") && said.contains("processes[0].name"), "{said}");
+    stderr(&place, &["create", "web", "--workload", "none.json"], 1);
+    assert!(!place.path("state/web").exists());
+}
+
+#[test]
+fn a_workload_is_shown_compared_and_replaced() {
+    let place = Place::new();
+    let workload = |exec: &str| {
+        serde_json::json!({
+            "version": 1,
+            "workingDirectory": "/project",
+            "processes": [{ "name": "web", "exec": exec, "restart": "on-failure" }],
+        })
+    };
+    let first = workload("first");
+    place
+        .mvm(&["create", "vm", "--no-project", "--copies", "2", "--workload", "-"])
+        .write_stdin(first.to_string())
+        .assert()
+        .success();
+    for copy in ["vm-1", "vm-2"] {
+        assert_eq!(json(&place, &["workload", copy]), first);
+    }
+    let new = place.project().join("new.json");
+    std::fs::write(&new, workload("second").to_string()).unwrap();
+    let new = new.to_str().unwrap();
+
+    let compared = json(&place, &["workload", "vm-1", "--compare", new, "--json"]);
+    assert_eq!(compared["differences"], serde_json::json!(["process web changed"]));
+    assert_eq!(json(&place, &["workload", "vm-1"]), first, "a comparison changes nothing");
+    let list = json(&place, &["list", "--json"]);
+    assert_eq!(list[0]["outdated"]["what"], serde_json::json!(["process web changed"]));
+    assert!(list[1].get("outdated").is_none());
+    let text = String::from_utf8(place.mvm(&["list"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("stopped, outdated"), "{text}");
+    let status = String::from_utf8(place.mvm(&["status", "vm-1"]).output().unwrap().stdout).unwrap();
+    assert!(status.contains("process web changed") && status.contains("mvm workload"), "{status}");
+    assert!(status.contains("web, when it runs"), "{status}");
+
+    place.mvm(&["workload", "vm-1", new]).assert().success().stdout("process web changed\n");
+    assert_eq!(json(&place, &["workload", "vm-1"]), workload("second"));
+    let status = json(&place, &["status", "vm-1", "--json"]);
+    assert!(status.get("outdated").is_none());
+    assert_eq!(status["processes"], serde_json::json!([]));
+    // Again is no mistake.
+    place.mvm(&["workload", "vm-1", new]).assert().success().stdout("");
+    place.mvm(&["workload", "vm-1", "--compare", new]).assert().success().stdout("");
+    assert!(stderr(&place, &["workload", "nobody", new], 1).contains("mvm list"));
+}
+
+#[test]
+fn a_mark_goes_when_nothing_differs_any_more() {
+    let place = Place::new();
+    place.mvm(&["create", "vm", "--no-project"]).assert().success();
+    let empty = json(&place, &["workload", "vm"]);
+    assert_eq!(empty["version"], 1, "a VM without a workload has an empty one");
+    let variables = r#"{ "version": 1, "environment": { "A": "1" } }"#;
+    let compare = |text: &str| {
+        place.mvm(&["workload", "vm", "--compare", "-"]).write_stdin(text.to_owned()).assert().success()
+    };
+    compare(variables).stdout("variable A added\n");
+    assert!(json(&place, &["list", "--json"])[0].get("outdated").is_some());
+    compare(&empty.to_string()).stdout("");
+    assert!(json(&place, &["list", "--json"])[0].get("outdated").is_none());
+}
+
+#[test]
+fn logs_of_a_process_that_is_not_there_name_those_that_are() {
+    let place = Place::new();
+    let workload = r#"{ "version": 1, "processes": [{ "name": "web", "exec": "x" }, { "name": "db", "exec": "x" }] }"#;
+    place.mvm(&["create", "vm", "--no-project", "--workload", "-"]).write_stdin(workload).assert().success();
+    let said = stderr(&place, &["logs", "vm", "--process", "wbe"], 1);
+    assert!(said.contains("web, db"), "{said}");
+    stderr(&place, &["logs", "vm", "--process", "../console"], 1);
+    std::fs::write(place.path("state/vm/processes/web.log"), "one\ntwo\n").unwrap();
+    place.mvm(&["logs", "vm", "--process", "web", "-n", "1"]).assert().success().stdout("two\n");
+    assert!(stderr(&place, &["logs", "vm", "--process", "db"], 0).contains("db printed nothing yet"));
 }

@@ -137,6 +137,7 @@ impl Guest {
                 authorized_keys: vec![self.user_key.public_key().to_openssh().unwrap()],
             },
             environment: BTreeMap::from([("FROM_VM".to_owned(), "vm value".to_owned())]),
+            workload: None,
         }
     }
 

@@ -1,48 +1,23 @@
 //! The guest's console: written to `console.log`, of which a talkative or hostile guest can fill only so much.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use super::log_file::LogFile;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-/// Size at which a log becomes `console.log.1`, in bytes: twice this is the most that is kept.
-const LOG_MAX: u64 = 4 << 20;
 /// Lines shown when a guest did not come up.
 const TAIL_LINES: usize = 15;
 
 /// Copies the console to `path` until its end. Errors of the file are not the guest's: reading goes on.
 pub async fn copy(mut console: Receiver, path: PathBuf) {
-    let mut log = open(&path);
-    let mut size = 0;
+    let mut log = LogFile::open(path);
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let read = match console.read(&mut buffer).await {
+        match console.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(read) => read,
-        };
-        if size + read as u64 > LOG_MAX {
-            let _ = std::fs::rename(&path, path.with_extension("log.1"));
-            log = open(&path);
-            size = 0;
-        }
-        if let Some(log) = &mut log {
-            let _ = log.write_all(&buffer[..read]);
-            size += read as u64;
+            Ok(read) => log.write(&buffer[..read]),
         }
     }
-}
-
-/// A log of this start alone; the one before is kept as `.1`.
-fn open(path: &Path) -> Option<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok()
-}
-
-/// Makes room for the log of a new start.
-pub fn rotate(path: &Path) {
-    // Without an earlier log there is nothing to keep.
-    let _ = std::fs::rename(path, path.with_extension("log.1"));
 }
 
 /// The last lines, without control characters, which a terminal would obey.

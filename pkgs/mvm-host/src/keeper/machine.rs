@@ -1,6 +1,7 @@
 //! From a stored VM to running processes: one attempt to launch.
 
 use super::child::{Child, Launch};
+use super::logs::Logs;
 use super::mux::{GuestStream, Mux};
 use super::prepare::Prepared;
 use super::restore::Restoring;
@@ -17,6 +18,7 @@ use crate::{Error, Result};
 use mvm_spec::control::{
     GuestConfig, GuestNetwork, GuestSsh, PROJECT_TAG, SOFTWARE_TAG, Shares, StreamKind, ToGuest, ToHost,
 };
+use mvm_spec::workload::Workload;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -43,6 +45,10 @@ pub struct Attempt {
     pub restoring: Option<Restoring>,
     /// The tap of a restored machine, until it has it.
     pub tap: Option<Attaching>,
+    /// What the guest was told to run by itself.
+    pub workload: Workload,
+    /// What its processes print, once they run.
+    pub logs: Option<Logs>,
 }
 
 /// A tap that is being made.
@@ -211,7 +217,8 @@ pub async fn launch(
     );
     let control = Control::new(mux.open(StreamKind::Control).await?);
     let tap: Option<Attaching> = attached.map(|attached| -> Attaching { Box::pin(attached) });
-    Ok(Attempt { vmm, files, mux, control, machine, restoring, tap })
+    let (workload, logs) = (Workload::empty(), None);
+    Ok(Attempt { vmm, files, mux, control, machine, restoring, tap, workload, logs })
 }
 
 /// Tells the guest, whose `Hello` came at `heard`, who it is.
@@ -223,6 +230,11 @@ pub async fn configure(
 ) -> Result<()> {
     let paths = keeper.store.paths(&stored.spec.name);
     let mut config = guest_config(keeper, stored, &paths)?;
+    // Read now: it may have changed since the start began.
+    if let Some(workload) = keeper.store.workload(&stored.spec.name)? {
+        attempt.workload = workload.clone();
+        config.workload = Some(Box::new(workload));
+    }
     config.plugged = attempt.machine.origin != Origin::Boot;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     config.time_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -268,6 +280,7 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
             authorized_keys: vec![read(paths.dir.join("ssh/user_key.pub"))?],
         },
         environment: spec.environment.clone(),
+        workload: None,
     })
 }
 

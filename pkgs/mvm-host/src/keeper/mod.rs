@@ -14,6 +14,8 @@
 mod child;
 mod console;
 pub mod leftovers;
+mod log_file;
+mod logs;
 mod machine;
 mod mux;
 mod names;

@@ -5,6 +5,7 @@
 
 use crate::net::counters::Denied;
 use mvm_spec::VmName;
+use mvm_spec::workload::ProcessStatus;
 use serde::{Deserialize, Serialize};
 
 /// Longest frame, in bytes.
@@ -40,6 +41,18 @@ pub enum Request {
     /// What was refused to a running VM on the network. Answer: [`Event::Denied`].
     #[serde(rename_all = "camelCase")]
     Denied {
+        /// The VM.
+        name: VmName,
+    },
+    /// How the processes of a VM's workload are. Answer: [`Event::Processes`].
+    #[serde(rename_all = "camelCase")]
+    Processes {
+        /// The VM.
+        name: VmName,
+    },
+    /// Run the stored workload of a VM instead of what runs. Answer: [`Event::Applied`]; "does not run" is success.
+    #[serde(rename_all = "camelCase")]
+    ApplyWorkload {
         /// The VM.
         name: VmName,
     },
@@ -112,6 +125,18 @@ pub enum Event {
     Denied {
         /// Since its start; none for a VM that does not run, has no network, or whose packets nobody counts.
         denied: Option<Denied>,
+    },
+    /// How the processes of a VM's workload are.
+    #[serde(rename_all = "camelCase")]
+    Processes {
+        /// Those of a running VM; none of another.
+        processes: Vec<ProcessStatus>,
+    },
+    /// The guest has the stored workload.
+    #[serde(rename_all = "camelCase")]
+    Applied {
+        /// Whether the VM runs; one that does not gets it when it starts.
+        running: bool,
     },
     /// The VM is on the network.
     #[serde(rename_all = "camelCase")]

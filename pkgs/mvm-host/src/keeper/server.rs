@@ -174,6 +174,18 @@ impl Keeper {
                 let denied = self.network.denied(&name).await;
                 write_frame(&mut stream, &Event::Denied { denied }).await
             }
+            Some(Request::Processes { name }) => {
+                let processes = self.handle(&name).map(|handle| handle.processes()).unwrap_or_default();
+                write_frame(&mut stream, &Event::Processes { processes }).await
+            }
+            Some(Request::ApplyWorkload { name }) => {
+                let event = match self.handle(&name) {
+                    Some(handle) => handle.apply_workload().await,
+                    None => Ok(false),
+                };
+                let event = event.map_or_else(|error| failed(&error), |running| Event::Applied { running });
+                write_frame(&mut stream, &event).await
+            }
             Some(Request::Attach { name } | Request::Detach { name }) => {
                 let error = Error::Failed(format!(
                     "VM `{name}` can't be attached here: this keeper runs VMs of `mvm create`, not declared ones; stop \

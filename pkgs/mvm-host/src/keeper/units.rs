@@ -128,6 +128,8 @@ impl Units {
                 Event::Detached
             }
             Some(Request::Denied { name }) => Event::Denied { denied: self.network.denied(&name).await },
+            Some(Request::Processes { .. }) => Event::Processes { processes: Vec::new() },
+            Some(Request::ApplyWorkload { .. }) => Event::Applied { running: false },
             // None that this process runs.
             Some(Request::Status) => Event::Status {
                 keeper_pid: i32::try_from(std::process::id()).unwrap_or_default(),

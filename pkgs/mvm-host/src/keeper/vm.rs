@@ -4,6 +4,7 @@ mod greet;
 mod handle;
 mod run;
 mod start;
+mod workload;
 
 pub use handle::Handle;
 
@@ -65,6 +66,7 @@ pub enum End {
 enum Command {
     Stop { force: bool, timeout: Duration },
     Ssh { reply: oneshot::Sender<Result<GuestStream>> },
+    Apply { reply: oneshot::Sender<Result<()>> },
 }
 
 /// The task of a stored VM, which does nothing until it is polled, and the handle to it; `cold` makes it boot even where
@@ -77,7 +79,8 @@ pub fn prepare(keeper: Rc<Keeper>, stored: StoredVm, cold: bool) -> (Handle, imp
     let handle = Handle { name: stored.spec.name.clone(), progress, commands, facts: facts.clone() };
     let told = (Vec::new(), Vec::new(), Vec::new());
     let (timings, warnings, notes) = told;
-    let life = Life { keeper, stored, cold, report, inbox, facts, timings, warnings, notes };
+    let applying = Vec::new();
+    let life = Life { keeper, stored, cold, report, inbox, facts, timings, warnings, notes, applying };
     (handle, life.live())
 }
 
@@ -91,6 +94,8 @@ struct Life {
     timings: Vec<Timing>,
     warnings: Vec<String>,
     notes: Vec<String>,
+    /// Who wants the stored workload to be run, and waits for the start to be over.
+    applying: Vec<oneshot::Sender<Result<()>>>,
 }
 
 impl Life {
@@ -163,6 +168,7 @@ impl Life {
                 command = self.inbox.recv() => match command {
                     Some(Command::Stop { .. }) | None => return Err(StartError::Stopped),
                     Some(Command::Ssh { .. }) => {}
+                    Some(Command::Apply { reply }) => self.applying.push(reply),
                 },
             }
         }
@@ -175,6 +181,9 @@ impl Attempt {
         self.vmm.kill().await;
         // It ends by itself when the VMM has gone; killing it only saves the wait, all writes being done.
         Child::kill(&mut self.files).await;
+        if let Some(logs) = self.logs.take() {
+            logs.drain().await;
+        }
     }
 }
 

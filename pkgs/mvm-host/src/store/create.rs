@@ -2,11 +2,12 @@
 
 use super::files::{Durability, remove_tree, sync_dir, write_new};
 use super::state::new_machine_id;
-use super::{ForwardsLock, Store, VmPaths, VmState, forwards, json, now, ssh_host_alias};
+use super::{ForwardsLock, Store, VmPaths, VmState, forwards, json, now, ssh_host_alias, workload};
 use crate::net::topology::Topology;
 use crate::{Error, Result, fault, keys};
 use mvm_spec::VmSpec;
 use mvm_spec::latest::Network;
+use mvm_spec::workload::Workload;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub struct NewVm {
     pub spec: VmSpec,
     /// More forwards, which can be removed again.
     pub forwards: Vec<mvm_spec::forward::Forward>,
+    /// What runs in it by itself.
+    pub workload: Option<Workload>,
 }
 
 impl Store {
@@ -26,7 +29,7 @@ impl Store {
     /// full subnet, are found before anything is written. Returns the specs as written.
     pub fn create(&self, drafts: Vec<VmSpec>, topology: &dyn Topology) -> Result<Vec<VmSpec>> {
         let lock = self.lock_forwards()?;
-        let vms = drafts.into_iter().map(|spec| NewVm { spec, forwards: Vec::new() }).collect();
+        let vms = drafts.into_iter().map(|spec| NewVm { spec, forwards: Vec::new(), workload: None }).collect();
         self.create_with(&lock, vms, topology)
     }
 
@@ -37,8 +40,8 @@ impl Store {
         vms: Vec<NewVm>,
         topology: &dyn Topology,
     ) -> Result<Vec<VmSpec>> {
-        let (mut drafts, forwards): (Vec<VmSpec>, Vec<_>) =
-            vms.into_iter().map(|NewVm { spec, forwards }| (spec, forwards)).unzip();
+        let (mut drafts, more): (Vec<VmSpec>, Vec<_>) =
+            vms.into_iter().map(|NewVm { spec, forwards, workload }| (spec, (forwards, workload))).unzip();
         let _lock = self.lock()?;
         if let Some(draft) = drafts.iter().find(|draft| self.contains(&draft.name)) {
             return Err(Error::NameTaken(draft.name.clone()));
@@ -67,8 +70,8 @@ impl Store {
                 let _ = remove_tree(dir);
             }
         };
-        for (draft, forwards) in drafts.iter().zip(&forwards) {
-            match self.create_dir(draft, forwards) {
+        for (draft, (forwards, workload)) in drafts.iter().zip(&more) {
+            match self.create_dir(draft, forwards, workload.as_ref()) {
                 Ok(dir) => made.push(dir),
                 Err(error) => {
                     undo(&made);
@@ -93,7 +96,12 @@ impl Store {
     }
 
     /// A complete VM directory under a temporary name.
-    pub(super) fn create_dir(&self, spec: &VmSpec, added: &[mvm_spec::forward::Forward]) -> Result<PathBuf> {
+    pub(super) fn create_dir(
+        &self,
+        spec: &VmSpec,
+        added: &[mvm_spec::forward::Forward],
+        workload: Option<&Workload>,
+    ) -> Result<PathBuf> {
         let durability = if spec.ephemeral { Durability::ProcessEnd } else { Durability::PowerLoss };
         let dir = tempfile::Builder::new()
             .prefix(".new-")
@@ -111,8 +119,7 @@ impl Store {
             version: 1,
             created_at: now(),
             machine_id: new_machine_id()?,
-            started_at: None,
-            last_failure: None,
+            ..VmState::default()
         };
         for (path, text) in [
             (paths.host_key(), host.private),
@@ -124,6 +131,9 @@ impl Store {
             (paths.spec(), json(spec, &paths.spec())?),
         ] {
             write_new(&path, text.as_bytes(), durability)?;
+        }
+        if let Some(workload) = workload {
+            workload::write_first(&paths, workload, durability)?;
         }
         forwards::write_first(&paths, &spec.forwards, added, durability)?;
         if durability == Durability::PowerLoss {

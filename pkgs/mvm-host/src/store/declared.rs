@@ -164,7 +164,7 @@ impl Store {
 
     fn make_declared(&self, spec: VmSpec) -> Result<()> {
         let _lock = self.lock()?;
-        let made = self.create_dir(&spec, &[])?;
+        let made = self.create_dir(&spec, &[], None)?;
         let place = self.paths(&spec.name).dir;
         std::fs::rename(&made, &place).map_err(|error| {
             let _ = remove_tree(&made);

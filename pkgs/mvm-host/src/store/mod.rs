@@ -8,6 +8,7 @@
 //!   NAME/
 //!     spec.json               immutable
 //!     state.json              what changes; replaced atomically, under NAME/.lock
+//!     workload.json           what runs in it by itself; replaced atomically, under NAME/.lock
 //!     .lock
 //!     ssh/host_key{,.pub}     the guest's SSH host key, pinned in known_hosts
 //!     ssh/user_key{,.pub}     the key that logs in
@@ -16,6 +17,7 @@
 //!     overlay/upper, overlay/work   the project's changes
 //!     home.img                home disk (with --persist)
 //!     console.log{,.1}        the guest's console
+//!     processes/PROCESS.log{,.1}   what the processes of the workload print
 //!     vmm.log                 what the VMM and the file server said
 //!     merged/                 the project's overlay, mounted, of a declared VM (see `declared`)
 //!     identity/               what a declared VM's guest is told at its start: a copy of its keys and machine id
@@ -31,12 +33,13 @@ mod forwards;
 mod paths;
 mod state;
 mod sweep;
+mod workload;
 
 pub use create::NewVm;
 pub use declared::{DECLARED_DIR, Declaration, declared_names, read_declared};
 pub use forwards::{ForwardsChange, ForwardsLock, StoredForward};
 pub use paths::VmPaths;
-pub use state::VmState;
+pub use state::{Outdated, VmState};
 
 use crate::{Error, Result};
 use files::{Durability, lock_file, replace};
@@ -137,11 +140,26 @@ impl Store {
 
     /// Changes the state of VM `name` by `change`, atomically.
     pub fn update_state(&self, name: &VmName, change: impl FnOnce(&mut VmState)) -> Result<VmState> {
+        let lock = self.lock_vm(name)?;
+        self.update_state_under(&lock, name, change)
+    }
+
+    /// Held while files of VM `name` change.
+    fn lock_vm(&self, name: &VmName) -> Result<Flock<File>> {
+        let dir = self.paths(name).dir;
+        match lock_file(&dir.join(".lock")) {
+            Err(_) if !dir.exists() => Err(Error::NoSuchVm(name.clone())),
+            lock => lock,
+        }
+    }
+
+    fn update_state_under(
+        &self,
+        _lock: &Flock<File>,
+        name: &VmName,
+        change: impl FnOnce(&mut VmState),
+    ) -> Result<VmState> {
         let paths = self.paths(name);
-        let _lock = match lock_file(&paths.dir.join(".lock")) {
-            Err(_) if !paths.dir.exists() => return Err(Error::NoSuchVm(name.clone())),
-            lock => lock?,
-        };
         let StoredVm { spec, mut state } = self.get(name)?;
         change(&mut state);
         let text = json(&state, &paths.state())?;

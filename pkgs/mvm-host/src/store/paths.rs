@@ -18,6 +18,18 @@ impl VmPaths {
     pub fn state(&self) -> PathBuf {
         self.dir.join("state.json")
     }
+    /// `workload.json`.
+    pub fn workload(&self) -> PathBuf {
+        self.dir.join("workload.json")
+    }
+    /// The directory of what the processes of its workload print.
+    pub fn process_logs(&self) -> PathBuf {
+        self.dir.join("processes")
+    }
+    /// What process `name` of its workload prints.
+    pub fn process_log(&self, name: &str) -> PathBuf {
+        self.process_logs().join(format!("{name}.log"))
+    }
     /// The guest's private SSH host key.
     pub fn host_key(&self) -> PathBuf {
         self.dir.join("ssh/host_key")

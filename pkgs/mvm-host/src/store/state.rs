@@ -20,6 +20,19 @@ pub struct VmState {
     /// How it ended last, if not by a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// Its project has changed since its workload was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<Outdated>,
+}
+
+/// How a VM's workload is not that of its project any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Outdated {
+    /// When that was found, in seconds since 1970.
+    pub since: u64,
+    /// What differs, a few words each.
+    pub what: Vec<String>,
 }
 
 /// 32 hexadecimal digits that make a valid random UUID (machine-id(5)).

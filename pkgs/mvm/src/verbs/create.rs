@@ -12,6 +12,7 @@ use mvm_ports::change::{self, Draft, Made};
 use mvm_spec::forward::ForwardRequest;
 use mvm_spec::latest::Persistence;
 use mvm_spec::{VmName, VmSpec};
+use std::path::PathBuf;
 
 /// Makes a VM, or several alike, without starting it.
 ///
@@ -25,6 +26,7 @@ use mvm_spec::{VmName, VmSpec};
   mvm create db --persist --home-size 20G --start
   mvm create probe --no-project --no-network --env TOKEN
   mvm create web -p 8080:3000 -p 0:5432         ports of this host that lead into it
+  mvm create web --workload web.json --start    with processes that run in it by themselves
   mvm create app --peer db --allow deb.debian.org --allow 10.1.2.0/24")]
 pub struct Args {
     /// The VM's name: a-z, 0-9 and `-`, at most 63 characters [default: made from the project's directory].
@@ -38,6 +40,9 @@ pub struct Args {
     /// Size of the home disk, in MiB or with a unit; it takes only the space that is used.
     #[arg(long, value_name = "SIZE", value_parser = parse_mib, requires = "persist", default_value = "4G")]
     home_size: u64,
+    /// What runs in it by itself (`mvm workload`): a JSON file, `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    workload: Option<PathBuf>,
     /// Make NAME-1 to NAME-N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     copies: Option<u32>,
@@ -55,6 +60,7 @@ pub struct Args {
 impl Args {
     /// Makes the VMs.
     pub fn run(self, context: &Context) -> Outcome {
+        let workload = self.workload.as_deref().map(crate::workload_file::read).transpose()?;
         let persistence = Persistence { enable: self.persist, home_mib: self.home_size };
         let limits = HostLimits::read()?;
         let draft::Draft { spec, warnings } =
@@ -69,8 +75,11 @@ impl Args {
             context.progress.warn(&warning);
         }
         context.realm.create_dirs()?;
-        let drafts: Vec<Draft> =
-            drafts.into_iter().map(|spec| Draft { spec, requests: network.port.clone() }).collect();
+        let drafts = drafts.into_iter().map(|spec| {
+            let (requests, workload) = (network.port.clone(), workload.clone());
+            Draft { spec, requests, workload }
+        });
+        let drafts: Vec<Draft> = drafts.collect();
         let made = block_on(async {
             let made = change::create(&context.realm, &context.store, drafts).await?;
             if self.json {

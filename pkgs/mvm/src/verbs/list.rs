@@ -7,7 +7,7 @@ use crate::output::{self, Tone};
 use crate::units;
 use mvm_host::client;
 use mvm_host::keeper::protocol::{Phase, RunningVm};
-use mvm_host::store::{StoredVm, VmState};
+use mvm_host::store::{Outdated, StoredVm, VmState};
 use mvm_ports::list::summary;
 use mvm_spec::VmName;
 use mvm_spec::egress::Egress;
@@ -126,6 +126,9 @@ struct Row {
     created_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uptime_seconds: Option<u64>,
+    /// Its project has changed since its workload was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outdated: Option<Outdated>,
     /// What is wrong with a damaged or failed VM.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -234,6 +237,7 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             declared: false,
             created_at: Some(state.created_at),
             uptime_seconds,
+            outdated: state.outdated.clone(),
             problem: state.last_failure.clone().filter(|_| status == Status::Failed),
         },
         Err(error) => Row {
@@ -250,8 +254,18 @@ fn row(name: VmName, vm: &Result<StoredVm, mvm_host::Error>, running: Option<&Ru
             declared: false,
             created_at: None,
             uptime_seconds,
+            outdated: None,
             problem: Some(error.to_string()),
         },
+    }
+}
+
+/// The status, and whether `mvm status` has more to say.
+fn status_cell(row: &Row) -> String {
+    let status = row.status.shown();
+    match &row.outdated {
+        Some(_) => format!("{status}, {}", output::tone("outdated", Tone::Notice)),
+        None => status,
     }
 }
 
@@ -259,7 +273,7 @@ fn cells(row: &Row, home: Option<&str>) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
         row.name.to_string(),
-        row.status.shown(),
+        status_cell(row),
         or_dash(row.project.as_ref().map(|path| short(&path.display().to_string(), home))),
         or_dash(row.address.map(|address| address.to_string())),
         or_dash(Some(summary(&row.forwards, PORTS_WIDTH)).filter(|text| !text.is_empty())),

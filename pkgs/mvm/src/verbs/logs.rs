@@ -3,22 +3,24 @@
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::output;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use inotify::{EventMask, Inotify, WatchMask};
 use mvm_spec::VmName;
+use mvm_spec::workload::{Workload, is_process_name};
 use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-/// Shows what a VM printed on its console.
+/// Shows what a VM printed on its console, or what one of its processes printed.
 ///
 /// On a terminal, control characters are shown as ^X: what a guest prints must not steer your terminal.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mvm logs web
   mvm logs web -n 20 -f               the last 20 lines, and what follows
+  mvm logs web --process api -f       one process of its workload
   mvm logs web --vmm                  what QEMU and the file server said")]
 pub struct Args {
     /// The VM.
@@ -30,6 +32,9 @@ pub struct Args {
     /// Begin with the last N lines only.
     #[arg(long, short = 'n', value_name = "N")]
     lines: Option<usize>,
+    /// What process P of its workload printed, instead.
+    #[arg(long, short, value_name = "P", conflicts_with = "vmm", add = crate::complete::process_names())]
+    process: Option<String>,
     /// The messages of the VMM and the file server instead.
     #[arg(long)]
     vmm: bool,
@@ -43,15 +48,21 @@ impl Args {
             return self.journal();
         }
         let paths = context.store.paths(&self.name);
-        let path = if self.vmm { paths.vmm_log() } else { paths.console_log() };
+        let path = match &self.process {
+            Some(process) => process_log(context, &self.name, process)?,
+            None if self.vmm => paths.vmm_log(),
+            None => paths.console_log(),
+        };
         // Watched before it is read, so that nothing falls between.
-        let watch = if self.follow { Some(watch(&paths.dir)?) } else { None };
+        let dir = path.parent().unwrap_or(&paths.dir);
+        let watch = if self.follow { Some(watch(dir)?) } else { None };
         let mut log = Log { path, open: None };
         let text = log.more()?;
         show(last_lines(&text, self.lines))?;
         let Some(mut inotify) = watch else {
             if text.is_empty() {
-                context.progress.note(&format!("{} printed nothing yet", self.name));
+                let who = self.process.as_deref().unwrap_or(self.name.as_str());
+                context.progress.note(&format!("{who} printed nothing yet"));
             }
             return Ok(Exit::SUCCESS);
         };
@@ -73,6 +84,12 @@ impl Args {
     /// A declared VM's console and VMM are in the journal of its unit. journalctl(1) takes this process' place: it knows
     /// best who may read what, and how to page.
     fn journal(&self) -> Outcome {
+        if let Some(process) = &self.process {
+            bail!(
+                "VM `{0}` is declared: what its units print is in its own journal: mvm exec {0} -- journalctl --unit {process}",
+                self.name
+            );
+        }
         let mut command = std::process::Command::new("journalctl");
         command.arg("--unit").arg(crate::declared::unit::unit(&self.name));
         if !self.vmm {
@@ -85,6 +102,21 @@ impl Args {
             command.arg("--follow");
         }
         Err(command.exec()).context("can't run journalctl, which has what declared VMs print")
+    }
+}
+
+/// The log of a process of VM `name`'s workload.
+fn process_log(context: &Context, name: &VmName, process: &str) -> anyhow::Result<PathBuf> {
+    let workload = context.store.workload(name)?.unwrap_or_else(Workload::empty);
+    let path = context.store.paths(name).process_log(process);
+    let known: Vec<&str> = workload.processes.iter().map(|process| process.name.as_str()).collect();
+    // One that was taken out of the workload while the VM ran has its log still.
+    if known.contains(&process) || (is_process_name(process) && path.exists()) {
+        return Ok(path);
+    }
+    match known.as_slice() {
+        [] => bail!("VM `{name}` has no processes of its own; `mvm workload {name} FILE` gives it some"),
+        known => bail!("VM `{name}` has no process `{process}`; there are: {}", known.join(", ")),
     }
 }
 

@@ -22,3 +22,4 @@ pub mod ssh_proxy;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod workload;

@@ -109,7 +109,7 @@ async fn create(context: &Context, spec: &VmSpec, requests: &[ForwardRequest]) -
     for _ in 0..20 {
         let name = draft::suffixed(&spec.name, &format!("{:04x}", random()?))?;
         let spec = draft::named(spec.clone(), name.clone(), &context.realm)?;
-        let drafts = vec![change::Draft { spec, requests: requests.to_vec() }];
+        let drafts = vec![change::Draft { spec, requests: requests.to_vec(), workload: None }];
         match change::create(&context.realm, &context.store, drafts).await {
             Ok(made) => {
                 for change::Made { spec, forwards } in &made {

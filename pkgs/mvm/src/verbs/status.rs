@@ -1,5 +1,7 @@
 //! `mvm status`.
 
+mod workload;
+
 use super::list::Status;
 use super::stop;
 use crate::context::{Context, block_on};
@@ -12,8 +14,9 @@ use mvm_host::keeper::protocol::RunningVm;
 use mvm_host::memory_use::MemoryUse;
 use mvm_host::net::counters::Denied;
 use mvm_host::overlay::ChangeKind;
-use mvm_host::store::{Store, StoredVm, VmPaths, VmState};
+use mvm_host::store::{Outdated, Store, StoredVm, VmPaths, VmState};
 use mvm_ports::list::{self as ports, Listing};
+use mvm_spec::workload::ProcessStatus;
 use mvm_spec::{VmName, VmSpec};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -54,6 +57,11 @@ struct Report {
     /// What it takes of this host's memory, if it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryUse>,
+    /// How the processes of its workload are, if it runs.
+    processes: Vec<ProcessStatus>,
+    /// Its project has changed since its workload was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outdated: Option<Outdated>,
     directory: PathBuf,
     /// Space on disk of everything of the VM, in bytes.
     disk_bytes: u64,
@@ -86,7 +94,7 @@ impl Args {
         if declared::is_declared(context, &self.name) {
             return self.declared(context);
         }
-        let (running, network) = block_on(async {
+        let (running, network, processes) = block_on(async {
             let running = client::status(&context.realm).await?;
             let running = running.into_iter().find(|vm| vm.name == self.name);
             let network = Network {
@@ -97,13 +105,24 @@ impl Args {
                     None => Ok(None),
                 },
             };
-            Ok((running, network))
+            let processes = match &running {
+                Some(_) => client::processes(&context.realm, &self.name).await,
+                None => Ok(Vec::new()),
+            };
+            Ok((running, network, processes))
         })?;
-        let report = report(context, &self.name, running, network);
+        let processes = processes.unwrap_or_else(|error| {
+            context.progress.warn(&error.to_string());
+            Vec::new()
+        });
+        let report = Report { processes, ..report(context, &self.name, running, network) };
         if self.json {
             output::print_json(&report)?;
         } else {
-            output::print(output::table(&[], lines(&report, &context.store.paths(&self.name))))?;
+            let mut lines = lines(&report, &context.store.paths(&self.name));
+            let asleep = report.processes.is_empty().then(|| context.store.workload(&self.name).ok().flatten());
+            workload::add(&mut lines, &report.processes, asleep.flatten().as_ref(), report.outdated.as_ref());
+            output::print(output::table(&[], lines))?;
         }
         Ok(Exit::SUCCESS)
     }
@@ -146,6 +165,8 @@ impl Args {
             warm: None,
             // The processes are others': their unit counts for them.
             memory: None,
+            processes: Vec::new(),
+            outdated: None,
             disk_bytes: disk_use(&paths.dir),
             directory: paths.dir.clone(),
             // The directory is root's.
@@ -203,6 +224,8 @@ fn report(context: &Context, name: &VmName, running: Option<RunningVm>, network:
         fs_pid,
         warm,
         memory,
+        processes: Vec::new(),
+        outdated: state.as_ref().and_then(|state| state.outdated.clone()),
         disk_bytes: disk_use(&paths.dir),
         directory: paths.dir,
         changes: ChangesReport {

@@ -77,6 +77,13 @@ async fn serve(
             let already = !running.lock().unwrap().remove(&name);
             let _ = write_frame(&mut stream, &Event::Stopped { already, killed: force }).await;
         }
+        Request::Processes { .. } => {
+            let _ = write_frame(&mut stream, &Event::Processes { processes: vec![] }).await;
+        }
+        Request::ApplyWorkload { name } => {
+            let running = running.lock().unwrap().contains(&name);
+            let _ = write_frame(&mut stream, &Event::Applied { running }).await;
+        }
         Request::Attach { name } | Request::Detach { name } => {
             let message = format!("VM `{name}` is none of the units'");
             let _ = write_frame(&mut stream, &Event::Failed { message, console: vec![] }).await;

@@ -33,6 +33,10 @@ impl Life {
                     Some(Command::Stop { .. }) | None => return Err(StartError::Stopped),
                     // Dropping the reply refuses.
                     Some(Command::Ssh { .. }) => continue,
+                    Some(Command::Apply { reply }) => {
+                        self.applying.push(reply);
+                        continue;
+                    }
                 },
             };
             let (heard, message) = message.unzip();
@@ -57,6 +61,8 @@ impl Life {
                     self.timings.push(Timing { step: format!("guest: {name}"), took_us })
                 }
                 Some(ToHost::Warning { message }) => self.warnings.push(message),
+                // They run when it is ready.
+                Some(ToHost::Processes(_)) => {}
                 Some(ToHost::Ready) => {
                     return Ok(());
                 }

@@ -5,6 +5,7 @@ use crate::keeper::mux::GuestStream;
 use crate::keeper::protocol::{Phase, RunningVm};
 use crate::{Error, Result};
 use mvm_spec::VmName;
+use mvm_spec::workload::ProcessStatus;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) struct Facts {
     pub(super) fs_pid: Option<i32>,
     pub(super) accel: String,
     pub(super) warm: bool,
+    pub(super) processes: Vec<ProcessStatus>,
 }
 
 impl Handle {
@@ -72,6 +74,23 @@ impl Handle {
         match progress.wait_for(|progress| matches!(progress, Progress::Ended(_))).await.as_deref() {
             Ok(Progress::Ended(end)) => end.clone(),
             _ => End::Stopped { killed: true },
+        }
+    }
+
+    /// How the processes of its workload are.
+    pub fn processes(&self) -> Vec<ProcessStatus> {
+        self.facts.borrow().processes.clone()
+    }
+
+    /// Has it run its stored workload; `false` if it is on its way out. One that starts has it when it has started.
+    pub async fn apply_workload(&self) -> Result<bool> {
+        let (reply, applied) = oneshot::channel();
+        if self.commands.send(Command::Apply { reply }).await.is_err() {
+            return Ok(false);
+        }
+        match applied.await {
+            Ok(applied) => applied.map(|()| true),
+            Err(_) => Ok(false),
         }
     }
 

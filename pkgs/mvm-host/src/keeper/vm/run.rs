@@ -24,6 +24,7 @@ impl Life {
             self.warnings.extend(self.keeper.network.warnings());
             self.warnings.extend(self.keeper.ports.warnings());
         }
+        self.begin_workload(&mut attempt).await;
         let timings = std::mem::take(&mut self.timings);
         self.report.send_replace(Progress::Running {
             timings,
@@ -38,6 +39,7 @@ impl Life {
                         self.report.send_replace(Progress::Stopping);
                         farewell = true;
                     }
+                    Ok(Some((_, ToHost::Processes(processes)))) => self.note_processes(&attempt, processes),
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => farewell = true,
                 },
@@ -69,6 +71,10 @@ impl Life {
                             // Who asked may be gone.
                             let _ = reply.send(mux.open(StreamKind::Ssh).await);
                         });
+                    }
+                    Some(Command::Apply { reply }) => {
+                        // Who asked may be gone.
+                        let _ = reply.send(self.apply_workload(&mut attempt).await);
                     }
                     Some(Command::Stop { force, timeout }) => {
                         self.report.send_replace(Progress::Stopping);

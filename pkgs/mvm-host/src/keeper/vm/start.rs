@@ -2,7 +2,7 @@
 
 use super::{Life, Progress};
 use crate::boot::accel::Accelerator;
-use crate::keeper::console;
+use crate::keeper::log_file;
 use crate::keeper::machine::{self, Attempt, Start};
 use crate::keeper::prepare::{self, Prepared};
 use crate::keeper::warm::{self, Source};
@@ -32,7 +32,7 @@ impl Life {
     pub(super) async fn start(&mut self) -> Result<Attempt, StartError> {
         let begun = Instant::now();
         let paths = self.keeper.store.paths(self.name());
-        console::rotate(&paths.console_log());
+        log_file::rotate(&paths.console_log());
         let work = prepare::prepare(self.keeper.realm.clone(), self.stored.spec.guest.clone());
         let prepared = self.or_stop(work).await??;
         self.timed("find kernel, initramfs and accelerator", begun.elapsed());

@@ -69,7 +69,7 @@ fn forwards_come_and_go_with_their_vm() {
     let mut declaring = draft("b");
     declaring.forwards = forwards(&["80:80", "10.0.0.1:80:80"]);
     let lock = store.lock_forwards().unwrap();
-    let vm = crate::store::NewVm { spec: declaring, forwards: forwards(&["81:81"]) };
+    let vm = crate::store::NewVm { spec: declaring, forwards: forwards(&["81:81"]), workload: None };
     store.create_with(&lock, vec![vm], &topology()).unwrap();
     let b = VmName::new("b").unwrap();
     let declared: Vec<_> = store
