@@ -1,13 +1,17 @@
 //! From a configuration to a running guest: what a booted machine does when it learns who it is.
 
 use crate::control::Reporter;
+use crate::mux::Stream;
 use crate::reaper::Reaper;
 use crate::serve::Machine;
+use crate::workload::{Places, Settings, Supervisor};
 use crate::{devices, home, housekeeping, identity, mounts, network, power, seed, ssh};
 use anyhow::Context;
 use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
+use mvm_spec::workload::Workload;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -16,12 +20,21 @@ use tokio::net::TcpListener;
 pub struct Booted {
     reaper: Reaper,
     device_limit: Duration,
+    /// What the workload runs with, once that is known.
+    settings: OnceLock<(Settings, Reporter)>,
+    /// Started with the first workload: most guests have none.
+    supervisor: OnceLock<Supervisor>,
 }
 
 impl Booted {
     /// A machine whose processes `reaper` waits for, and whose devices may take `device_limit` to appear.
     pub fn new(reaper: Reaper, device_limit: Duration) -> Self {
-        Self { reaper, device_limit }
+        Self { reaper, device_limit, settings: OnceLock::new(), supervisor: OnceLock::new() }
+    }
+
+    fn supervisor(&self) -> Option<&Supervisor> {
+        let (settings, report) = self.settings.get()?;
+        Some(self.supervisor.get_or_init(|| Supervisor::start(settings.clone(), report.clone())))
     }
 }
 
@@ -59,11 +72,14 @@ impl Machine for Booted {
             host_key: &config.ssh.host_key,
             authorized_keys: &config.ssh.authorized_keys,
             accounts: accounts(&config, shell),
-            environment: config.environment.clone(),
             program: PathBuf::from(mounts::PROGRAM),
-            project: PathBuf::from(mounts::PROJECT),
+            surroundings: surroundings(&config.environment, config.workload.as_deref()),
             reaper: self.reaper.clone(),
         })?);
+        let settings = settings(&config, shell, self.reaper.clone());
+        if self.settings.set((settings, report.clone())).is_err() {
+            anyhow::bail!("the guest was configured before");
+        }
         if config.network.is_some() {
             let listener = TcpListener::bind(("0.0.0.0", SSH_PORT))
                 .await
@@ -75,7 +91,28 @@ impl Machine for Booted {
         Ok(server)
     }
 
+    fn run_workload(&self, workload: Workload, server: &ssh::Server) {
+        let Some((settings, report)) = self.settings.get() else { return };
+        let surroundings = surroundings(&settings.environment, Some(&workload));
+        if let Err(error) = identity::write_profile(Path::new("/"), &surroundings.environment) {
+            report.warn(format_args!("{error:#}; login shells lack variables"));
+        }
+        server.surround(surroundings);
+        if let Some(supervisor) = self.supervisor() {
+            supervisor.run(workload);
+        }
+    }
+
+    fn send_output(&self, stream: Stream) {
+        if let Some(supervisor) = self.supervisor() {
+            supervisor.send_output(stream);
+        }
+    }
+
     async fn wind_down(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.stop().await;
+        }
         power::end_processes().await;
         power::detach_disks();
     }
@@ -96,6 +133,33 @@ fn mounts_and_files(config: &GuestConfig) -> anyhow::Result<&'static str> {
     nix::unistd::sethostname(&config.hostname)
         .with_context(|| format!("can't set the host name {}", config.hostname))?;
     Ok(shell)
+}
+
+/// What sessions find: the VM's variables and those of its workload, which says where they start.
+fn surroundings(environment: &BTreeMap<String, String>, workload: Option<&Workload>) -> ssh::Surroundings {
+    let project = PathBuf::from(mounts::PROJECT);
+    let mut surroundings =
+        ssh::Surroundings { environment: environment.clone(), directories: vec![project] };
+    if let Some(workload) = workload {
+        surroundings.environment.extend(workload.environment.clone());
+        surroundings.directories.insert(0, PathBuf::from(&workload.working_directory));
+    }
+    surroundings
+}
+
+/// What the processes of a workload have in common.
+fn settings(config: &GuestConfig, shell: &str, reaper: Reaper) -> Settings {
+    let account = |uid, gid, name: &str, home: PathBuf, shell: &str| {
+        ssh::Account { name: name.to_owned(), uid, gid, home, shell: shell.into() }
+    };
+    let user = &config.user;
+    Settings {
+        account: account(user.uid, user.gid, &user.name, identity::home(user), shell),
+        unprivileged: account(65534, 65534, "nobody", "/nonexistent".into(), "/bin/sh"),
+        environment: config.environment.clone(),
+        places: Places::of_guest(config.home_disk),
+        reaper,
+    }
 }
 
 /// Who may log in: the ordinary user, and root.

@@ -141,15 +141,21 @@ pub fn write_files(root: &Path, config: &GuestConfig, shell: &str) -> anyhow::Re
     if let Some(network) = network {
         files.push(("resolv.conf", resolv_conf(network)));
     }
-    if !environment.is_empty() {
-        make_dir(&etc.join("profile.d").to_string_lossy(), 0o755)?;
-        files.push(("profile.d/microvm-dev.sh", profile(environment)));
-    }
     for (name, text) in files {
         let path = etc.join(name);
         std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
     }
+    if !environment.is_empty() {
+        write_profile(root, environment)?;
+    }
     symlink("../proc/self/mounts", etc.join("mtab")).context("can't link /etc/mtab")
+}
+
+/// Gives login shells the variables `environment`, below `root`.
+pub fn write_profile(root: &Path, environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let path = root.join("etc/profile.d/microvm-dev.sh");
+    make_dir(&root.join("etc/profile.d").to_string_lossy(), 0o755)?;
+    std::fs::write(&path, profile(environment)).with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Makes the user's home below `root`, if it is not there, with the files of `skeleton`.

@@ -28,3 +28,4 @@ pub mod seed;
 pub mod serve;
 pub mod ssh;
 pub mod template;
+pub mod workload;

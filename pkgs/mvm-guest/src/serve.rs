@@ -5,6 +5,7 @@ use crate::control::{Reporter, read_frame, write_frame};
 use crate::mux::{Mux, Stream, read_kind};
 use crate::{seed, ssh};
 use mvm_spec::control::{GuestConfig, StreamKind, ToGuest, ToHost};
+use mvm_spec::workload::Workload;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,12 @@ pub trait Machine: Send + Sync + 'static {
         config: GuestConfig,
         report: &Reporter,
     ) -> impl Future<Output = anyhow::Result<Arc<ssh::Server>>> + Send;
+
+    /// Has `workload` run from now on, and sessions of `server` find what it says. The machine is configured.
+    fn run_workload(&self, workload: Workload, server: &ssh::Server);
+
+    /// Sends on `stream` what processes of the workload print.
+    fn send_output(&self, stream: Stream);
 
     /// Ends processes and detaches disks, after which the machine may lose its power.
     fn wind_down(&self) -> impl Future<Output = ()> + Send;
@@ -54,7 +61,11 @@ pub async fn serve(mut mux: Mux, machine: impl Machine, opening: Vec<ToHost>) {
                         }
                         None => say("the host opened a second control stream; it is closed"),
                     },
-                    Ok(Ok(Some(StreamKind::Logs))) => say("the host opened a log stream; it is closed"),
+                    Ok(Ok(Some(StreamKind::Logs))) => {
+                        if let Some(machine) = &machine {
+                            machine.send_output(stream);
+                        }
+                    }
                     Ok(Ok(None)) => say("the host opened a stream of an unknown kind; it is closed"),
                     Ok(Err(_)) | Err(_) => say("the host opened a stream and sent no kind; it is closed"),
                 }
@@ -131,12 +142,23 @@ impl<M: Machine> Control<M> {
                     if self.configured.borrow().is_some() {
                         anyhow::bail!("the host configured the guest twice");
                     }
+                    let workload = config.workload.clone();
                     let server = self.machine.configure(*config, report).await?;
-                    self.configured.send_replace(Some(server));
+                    self.configured.send_replace(Some(server.clone()));
                     report.send(ToHost::Ready);
                     say("ready");
+                    // Afterwards: nobody waits for it.
+                    if let Some(workload) = workload {
+                        self.machine.run_workload(*workload, &server);
+                    }
                 }
-                Some(ToGuest::Workload(_)) => say("the host sent a workload"),
+                Some(ToGuest::Workload(workload)) => {
+                    let server = self.configured.borrow().clone();
+                    let server = server.ok_or_else(|| {
+                        anyhow::anyhow!("the host sent a workload to a guest that is not configured")
+                    })?;
+                    self.machine.run_workload(*workload, &server);
+                }
                 Some(ToGuest::PowerOff) => {
                     say("powering off");
                     return Ok(());

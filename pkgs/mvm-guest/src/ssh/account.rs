@@ -45,9 +45,10 @@ pub fn environment(
     variables
 }
 
-/// Where a session of `account` starts: the project if there is one, else at home, else at the root.
-pub fn start_dir<'a>(account: &'a Account, project: &'a Path) -> &'a Path {
-    [project, account.home.as_path()].into_iter().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
+/// Where a session of `account` starts: in the first of `directories` that there is, else at home, else at the root.
+pub fn start_dir<'a>(account: &'a Account, directories: &'a [PathBuf]) -> &'a Path {
+    let mut candidates = directories.iter().chain([&account.home]).map(PathBuf::as_path);
+    candidates.find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_starts_in_the_project_or_at_home() {
+    fn a_session_starts_in_the_first_directory_that_there_is_or_at_home() {
         let dir = tempfile::tempdir().unwrap();
         let account = Account {
             name: "dev".to_owned(),
@@ -89,7 +90,7 @@ mod tests {
             home: dir.path().to_owned(),
             shell: "/bin/sh".into(),
         };
-        assert_eq!(start_dir(&account, Path::new("/nonexistent")), dir.path());
-        assert_eq!(start_dir(&account, Path::new("/")), Path::new("/"));
+        assert_eq!(start_dir(&account, &["/nonexistent".into()]), dir.path());
+        assert_eq!(start_dir(&account, &["/nonexistent".into(), "/usr".into(), "/".into()]), Path::new("/usr"));
     }
 }

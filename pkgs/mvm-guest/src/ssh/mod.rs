@@ -19,6 +19,9 @@ mod pty;
 mod signals;
 
 pub use account::Account;
+pub(crate) use account::environment;
+pub(crate) use command_line::is_program;
+pub(crate) use process::become_session;
 
 use crate::reaper::Reaper;
 use anyhow::Context;
@@ -29,7 +32,7 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -53,14 +56,21 @@ pub struct Settings<'a> {
     pub authorized_keys: &'a [String],
     /// Who may log in, all with the same keys. The first of a name counts.
     pub accounts: Vec<Account>,
-    /// Variables of every session.
-    pub environment: BTreeMap<String, String>,
     /// This program, for the SFTP server.
     pub program: PathBuf,
-    /// Where commands start, if it exists; else at home.
-    pub project: PathBuf,
+    /// What sessions find.
+    pub surroundings: Surroundings,
     /// Who waits for the processes of sessions.
     pub reaper: Reaper,
+}
+
+/// What a session finds when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Variables of every session.
+    pub environment: BTreeMap<String, String>,
+    /// Where commands start: in the first that exists; else at home.
+    pub directories: Vec<PathBuf>,
 }
 
 /// The SSH server.
@@ -69,17 +79,15 @@ pub struct Server {
     config: Arc<russh::server::Config>,
     authorized: Vec<PublicKey>,
     accounts: Vec<Account>,
-    environment: BTreeMap<String, String>,
     program: PathBuf,
-    project: PathBuf,
+    surroundings: Mutex<Arc<Surroundings>>,
     reaper: Reaper,
 }
 
 impl Server {
     /// A server; nothing is served yet. Fails on a key that can't be read.
     pub fn new(settings: Settings<'_>) -> anyhow::Result<Self> {
-        let Settings { host_key, authorized_keys, accounts, environment, program, project, reaper } =
-            settings;
+        let Settings { host_key, authorized_keys, accounts, program, surroundings, reaper } = settings;
         let host_key = PrivateKey::from_openssh(host_key).context("the SSH host key can't be read")?;
         let authorized = authorized_keys
             .iter()
@@ -100,7 +108,17 @@ impl Server {
             inactivity_timeout: None,
             ..Default::default()
         };
-        Ok(Self { config: Arc::new(config), authorized, accounts, environment, program, project, reaper })
+        let surroundings = Mutex::new(Arc::new(surroundings));
+        Ok(Self { config: Arc::new(config), authorized, accounts, program, surroundings, reaper })
+    }
+
+    /// Sessions find `surroundings` from now on; those that there are keep theirs.
+    pub fn surround(&self, surroundings: Surroundings) {
+        *self.surroundings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(surroundings);
+    }
+
+    fn surroundings(&self) -> Arc<Surroundings> {
+        self.surroundings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves one client to its end.

@@ -3,7 +3,7 @@
 use super::account::{Account, environment, start_dir};
 use super::inbox::Chunk;
 use super::pty;
-use super::{Server, command_line, signals};
+use super::{Server, Surroundings, command_line, signals};
 use crate::fd::FdStream;
 use crate::reaper::Exit;
 use bytes::{Bytes, BytesMut};
@@ -221,8 +221,9 @@ fn without_shell(server: &Server, plan: &Plan<'_>) -> Option<Command> {
     let Program::Command(line) = &plan.program else { return None };
     let words = command_line::words(line.as_bytes())?;
     let (program, arguments) = words.split_first()?;
-    let variables = variables(server, plan);
-    let dir = start_dir(plan.account, &server.project);
+    let surroundings = server.surroundings();
+    let variables = variables(&surroundings, plan);
+    let dir = start_dir(plan.account, &surroundings.directories);
     if !command_line::is_program(program.to_str()?, variables.get("PATH")?, dir) {
         return None;
     }
@@ -254,13 +255,15 @@ fn command_of(server: &Server, plan: &Plan<'_>) -> Command {
             command
         }
     };
-    command.env_clear().envs(variables(server, plan)).current_dir(start_dir(account, &server.project));
+    let surroundings = server.surroundings();
+    let dir = start_dir(account, &surroundings.directories);
+    command.env_clear().envs(variables(&surroundings, plan)).current_dir(dir);
     command
 }
 
-fn variables(server: &Server, plan: &Plan<'_>) -> BTreeMap<String, String> {
+fn variables(surroundings: &Surroundings, plan: &Plan<'_>) -> BTreeMap<String, String> {
     let term = plan.terminal.as_ref().map(|terminal| terminal.term.as_str());
-    environment(plan.account, &server.environment, plan.variables, term)
+    environment(plan.account, &surroundings.environment, plan.variables, term)
 }
 
 type Launched = (Ends, oneshot::Receiver<Exit>, Pid);
@@ -316,7 +319,7 @@ fn start_on_terminal(
 }
 
 /// Makes the child the leader of a session, with `terminal` as its controlling terminal, and gives it the account's ids.
-fn become_session(command: &mut Command, account: &Account, terminal: Option<RawFd>) {
+pub(crate) fn become_session(command: &mut Command, account: &Account, terminal: Option<RawFd>) {
     let (uid, gid) = (account.uid, account.gid);
     let change_ids = uid != nix::unistd::geteuid().as_raw() || nix::unistd::geteuid().is_root();
     let before_exec = move || {

@@ -1,5 +1,6 @@
 //! A host for tests: the other end of the guest's connection.
 
+#![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which may fail like tests do")]
 
 use anyhow::Result;
@@ -8,15 +9,17 @@ use mvm_guest::control::Reporter;
 use mvm_guest::mux::{Mux, Stream};
 use mvm_guest::reaper::{Reaper, Scope};
 use mvm_guest::serve::{Machine, serve};
-use mvm_guest::ssh::{Account, Server, Settings};
+use mvm_guest::ssh::{Account, Server, Settings, Surroundings};
+use mvm_guest::workload::{self, Places, Supervisor};
 use mvm_spec::control::{GuestConfig, GuestSsh, PROTOCOL, Shares, StreamKind, ToGuest, ToHost};
+use mvm_spec::workload::Workload;
 use russh::client::{AuthResult, Handle, Msg};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, Sig};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -28,6 +31,7 @@ use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 struct ThisMachine {
     reaper: Reaper,
     project: PathBuf,
+    supervisor: OnceLock<Supervisor>,
 }
 
 impl Machine for ThisMachine {
@@ -40,18 +44,42 @@ impl Machine for ThisMachine {
             home: self.project.clone(),
             shell: "/bin/sh".into(),
         };
+        let settings = workload::Settings {
+            account: account.clone(),
+            unprivileged: account.clone(),
+            environment: config.environment.clone(),
+            places: Places { state: self.project.join("state"), runtime: self.project.join("run") },
+            reaper: self.reaper.clone(),
+        };
+        let _ = self.supervisor.set(Supervisor::start(settings, report.clone()));
         Ok(Arc::new(Server::new(Settings {
             host_key: &config.ssh.host_key,
             authorized_keys: &config.ssh.authorized_keys,
             accounts: vec![account],
-            environment: config.environment,
             program: env!("CARGO_BIN_EXE_mvm-guest").into(),
-            project: self.project.clone(),
+            surroundings: Surroundings {
+                environment: config.environment,
+                directories: vec![self.project.clone()],
+            },
             reaper: self.reaper.clone(),
         })?))
     }
 
-    async fn wind_down(&self) {}
+    fn run_workload(&self, workload: Workload, server: &Server) {
+        let environment = workload.environment.clone();
+        server.surround(Surroundings { environment, directories: vec![self.project.clone()] });
+        self.supervisor.get().unwrap().run(workload);
+    }
+
+    fn send_output(&self, stream: Stream) {
+        self.supervisor.get().unwrap().send_output(stream);
+    }
+
+    async fn wind_down(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.stop().await;
+        }
+    }
 }
 
 /// Login name in tests.
@@ -83,7 +111,11 @@ impl Guest {
         let project = tempfile::tempdir().unwrap();
         let (host, guest) = UnixStream::pair().unwrap();
         let machine =
-            ThisMachine { reaper: Reaper::start(Scope::Own).unwrap(), project: project.path().to_owned() };
+            ThisMachine {
+                reaper: Reaper::start(Scope::Own).unwrap(),
+                project: project.path().to_owned(),
+                supervisor: OnceLock::new(),
+            };
         let hello = ToHost::Hello {
             protocol: PROTOCOL,
             kernel: "test".to_owned(),

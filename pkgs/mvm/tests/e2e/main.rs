@@ -14,3 +14,4 @@ mod projects;
 mod run;
 mod supervision;
 mod warm;
+mod workload;

@@ -95,5 +95,15 @@ impl Life {
 /// Asks the guest to power off; whether it did within `timeout`.
 async fn shut_down(attempt: &mut Attempt, timeout: Duration) -> bool {
     let asked = write_frame(&mut attempt.control.writer, &ToGuest::PowerOff).await;
-    asked.is_ok() && tokio::time::timeout(timeout, attempt.vmm.wait()).await.is_ok()
+    let ended = async {
+        let mut speaks = true;
+        loop {
+            tokio::select! {
+                _ = attempt.vmm.wait() => return,
+                // A guest whose words nobody takes would not come to its end.
+                message = attempt.control.next(), if speaks => speaks = matches!(message, Ok(Some(_))),
+            }
+        }
+    };
+    asked.is_ok() && tokio::time::timeout(timeout, ended).await.is_ok()
 }
