@@ -8,6 +8,7 @@ mod data;
 pub mod detect;
 pub mod envrc;
 mod error;
+pub mod evaluate;
 mod files;
 mod modules;
 mod nix;
