@@ -78,8 +78,13 @@ pub fn watch(dir: &Path, name: &VmName, apply: bool) -> anyhow::Result<()> {
     drop(only_watcher(name)?);
     let log = watch_dir()?.join(format!("{name}.log"));
     let dir = dir.canonicalize().with_context(|| format!("can't find {}", dir.display()))?;
-    let mut args =
-        vec!["watch".as_ref(), "--foreground".as_ref(), "--detached".as_ref(), dir.as_os_str(), name.as_str().as_ref()];
+    let mut args = vec![
+        "watch".as_ref(),
+        "--foreground".as_ref(),
+        "--detached".as_ref(),
+        dir.as_os_str(),
+        name.as_str().as_ref(),
+    ];
     if apply {
         args.push("--apply".as_ref());
     }

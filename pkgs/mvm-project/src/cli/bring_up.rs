@@ -33,7 +33,12 @@ impl Files {
     /// In a directory.
     pub fn of(keep: &Path) -> Self {
         let file = |name: &str| keep.join(name);
-        Self { log: file("start.log"), failed: file("start.failed"), over: file("start.over"), lock: file("start.lock") }
+        Self {
+            log: file("start.log"),
+            failed: file("start.failed"),
+            over: file("start.over"),
+            lock: file("start.lock"),
+        }
     }
 }
 
@@ -42,7 +47,8 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         background::detach();
         let files = Files::of(&self.keep);
-        let lock = File::create(&files.lock).with_context(|| format!("can't write {}", files.lock.display()))?;
+        let lock =
+            File::create(&files.lock).with_context(|| format!("can't write {}", files.lock.display()))?;
         if lock.try_lock().is_err() {
             eprintln!("mvm-devenv: VM {} is being started by another shell", self.name);
             return Ok(());

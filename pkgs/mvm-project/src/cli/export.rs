@@ -83,7 +83,10 @@ impl Args {
         let keep = keep.canonicalize().with_context(|| format!("can't find {}", keep.display()))?;
         let files = Files::of(&keep);
         if let Some(why) = failed_lately(project, &files) {
-            eprintln!("mvm-devenv: VM {name} did not start: {why}; mvm-devenv tries again, {} has more", files.log.display());
+            eprintln!(
+                "mvm-devenv: VM {name} did not start: {why}; mvm-devenv tries again, {} has more",
+                files.log.display()
+            );
             return Ok(before);
         }
         let args = ["bring-up".as_ref(), name.as_str().as_ref(), self.dir.as_os_str(), keep.as_os_str()];
@@ -92,7 +95,11 @@ impl Args {
             let ended = child.try_wait().context("can't wait for the start of the VM")?;
             if let Some(ended) = ended.filter(|ended| !ended.success()) {
                 let why = std::fs::read_to_string(&files.failed).unwrap_or_else(|_| ended.to_string());
-                eprintln!("mvm-devenv: VM {name} did not start: {}; {} has more", why.trim(), files.log.display());
+                eprintln!(
+                    "mvm-devenv: VM {name} did not start: {}; {} has more",
+                    why.trim(),
+                    files.log.display()
+                );
                 return Ok(before);
             }
             let now = match left(deadline) {
@@ -153,7 +160,9 @@ fn tell_outdated(planned: &Plan, program: &Program) {
 fn tell_command(planned: &Plan, status: Option<&VmStatus>, dir: &Path) {
     let name = &planned.name;
     match status {
-        Some(status) => eprintln!("mvm-devenv: VM {name} is {}; to start it: mvm start {name}", status.status),
+        Some(status) => {
+            eprintln!("mvm-devenv: VM {name} is {}; to start it: mvm start {name}", status.status)
+        }
         None => eprintln!(
             "mvm-devenv: there is no VM {name} yet; to make it: mvm-devenv {} {name}",
             crate::quote::shell(&dir.to_string_lossy())

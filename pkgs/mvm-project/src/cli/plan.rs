@@ -72,7 +72,8 @@ impl Args {
         for plan in &plans {
             all.push((plan, up.changes(plan)?));
         }
-        let pending: Vec<&(&Plan, Vec<Change>)> = all.iter().filter(|(_, changes)| !changes.is_empty()).collect();
+        let pending: Vec<&(&Plan, Vec<Change>)> =
+            all.iter().filter(|(_, changes)| !changes.is_empty()).collect();
         if !pending.is_empty() {
             let what: Vec<String> =
                 pending.iter().map(|(plan, changes)| format!("{} {}", verbs(changes), plan.name)).collect();
@@ -82,8 +83,11 @@ impl Args {
             // Anew: ports that a copy before took are others now.
             up.apply(plan, &up.changes(plan)?)?;
         }
-        let start: Vec<&Plan> =
-            pending.iter().filter(|(_, changes)| changes.contains(&Change::Start)).map(|(plan, _)| *plan).collect();
+        let start: Vec<&Plan> = pending
+            .iter()
+            .filter(|(_, changes)| changes.contains(&Change::Start))
+            .map(|(plan, _)| *plan)
+            .collect();
         up.start(&start)?;
         let mut failed = Vec::new();
         for (plan, changes) in &all {
@@ -96,7 +100,9 @@ impl Args {
             let failure = |one: &&mvm_spec::workload::ProcessStatus| {
                 one.phase == mvm_spec::workload::ProcessPhase::Failed
             };
-            failed.extend(status.processes.iter().find(failure).map(|one| format!("{} of {}", one.name, plan.name)));
+            failed.extend(
+                status.processes.iter().find(failure).map(|one| format!("{} of {}", one.name, plan.name)),
+            );
         }
         if !failed.is_empty() {
             bail!("not everything runs: {}", failed.join(", "));
@@ -110,7 +116,9 @@ impl Args {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-            bail!("nothing was changed, since nobody can be asked here; --yes would {what}, --plan only shows the plan");
+            bail!(
+                "nothing was changed, since nobody can be asked here; --yes would {what}, --plan only shows the plan"
+            );
         }
         eprint!("mvm-devenv: {what}? [Y/n] ");
         std::io::stderr().flush()?;

@@ -45,13 +45,18 @@ impl Args {
         let name = self.name.clone().unwrap_or_else(|| plan::default_name(&project));
         let program = Program::find();
         let Some(vm) = status(&program, &name, None)? else {
-            bail!("there is no VM {name}; to make it: mvm-devenv {} {name}", crate::quote::shell(&self.dir.to_string_lossy()));
+            bail!(
+                "there is no VM {name}; to make it: mvm-devenv {} {name}",
+                crate::quote::shell(&self.dir.to_string_lossy())
+            );
         };
         if let Some(other) = vm.other_project(&project.root) {
             bail!("VM {name} works on {other}, not on {}; name the project's", project.root.display());
         }
         if vm.declared() && self.apply {
-            bail!("VM {name} is declared on this host: change its declaration; without --apply it is marked as outdated");
+            bail!(
+                "VM {name} is declared on this host: change its declaration; without --apply it is marked as outdated"
+            );
         }
         if !self.foreground {
             return background::watch(&self.dir, &name, self.apply);
@@ -75,7 +80,11 @@ impl OnChange for Follow<'_> {
         let Self { program, name, .. } = self;
         if !self.begun {
             self.begun = true;
-            eprintln!("{} {} for VM {name}", background::WATCHING, project.root.join(&project.directory).display());
+            eprintln!(
+                "{} {} for VM {name}",
+                background::WATCHING,
+                project.root.join(&project.directory).display()
+            );
         }
         let plan = plan::plan(project, name.clone());
         if status(*program, name, None)?.is_none() {

@@ -23,7 +23,10 @@ const NOTHING: &str = "nothing that evaluates";
 /// Errors: the project is of a kind that can't be evaluated so, there is nothing in the VM that could, `mvm` fails.
 pub fn resolve(project: &mut Project, mvm: &dyn Mvm, host: &dyn Host) -> anyhow::Result<()> {
     if project.kind != Kind::Devenv {
-        bail!("--evaluate is for projects with a devenv.nix; what governs {} is none", project.root.display());
+        bail!(
+            "--evaluate is for projects with a devenv.nix; what governs {} is none",
+            project.root.display()
+        );
     }
     let asked = questions(project);
     if asked.is_empty() {
@@ -58,9 +61,11 @@ pub fn resolve(project: &mut Project, mvm: &dyn Mvm, host: &dyn Host) -> anyhow:
         match serde_json::from_str::<Value>(said) {
             Ok(value) => drop(answers.insert(asked[index].clone(), unwrapped(value, &asked[index], path))),
             Err(_) => {
-                let why = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+                let why =
+                    said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
                 let text = format!("{path} could not be evaluated: {}", why.trim());
-                let at = Position::line(project.facts.sources.first().map_or("devenv.nix", |one| &one.file), 1);
+                let at =
+                    Position::line(project.facts.sources.first().map_or("devenv.nix", |one| &one.file), 1);
                 project.facts.notes.push(Note { text, at });
             }
         }
@@ -72,7 +77,10 @@ pub fn resolve(project: &mut Project, mvm: &dyn Mvm, host: &dyn Host) -> anyhow:
 /// What the script printed, by option.
 fn parted(text: &str) -> Vec<(&str, &str)> {
     let sections = text.split("\u{1e}").skip(1);
-    sections.filter_map(|section| section.split_once('\n')).map(|(path, said)| (path.trim(), said.trim())).collect()
+    sections
+        .filter_map(|section| section.split_once('\n'))
+        .map(|(path, said)| (path.trim(), said.trim()))
+        .collect()
 }
 
 /// The value itself, where the answer repeats the option's path around it.
@@ -111,7 +119,8 @@ mod tests {
             let mut args: Vec<&str> = args[at..].to_vec();
             let here = self.0.to_str().unwrap();
             args[4] = here;
-            let output = std::process::Command::new(args[0]).args(&args[1..]).env("PATH", "/usr/bin:/bin").output()?;
+            let output =
+                std::process::Command::new(args[0]).args(&args[1..]).env("PATH", "/usr/bin:/bin").output()?;
             let stdout = String::from_utf8(output.stdout)?;
             Ok(Said { ok: output.status.success(), stdout, stderr: String::new() })
         }
@@ -168,7 +177,11 @@ mod tests {
     #[test]
     fn where_nothing_evaluates_that_is_said_with_what_to_install() {
         let (dir, mut project, host) = project(None);
-        if std::process::Command::new("nix-instantiate").args(["--eval", "-E", "<nixpkgs>"]).output().is_ok_and(|output| output.status.success()) {
+        if std::process::Command::new("nix-instantiate")
+            .args(["--eval", "-E", "<nixpkgs>"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             // A machine with nixpkgs evaluates.
             return resolve(&mut project, &Here(dir.path().to_owned()), &host).unwrap();
         }

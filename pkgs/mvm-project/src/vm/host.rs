@@ -64,8 +64,7 @@ pub fn missing(plan: &Plan, host: &dyn Host) -> Vec<Missing> {
 pub struct ThisHost;
 
 /// Where guests search for programs, and the host's files are the same.
-const SEARCHED: [&str; 5] =
-    ["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/usr/games"];
+const SEARCHED: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/usr/games"];
 
 impl Host for ThisHost {
     fn has(&self, program: &str, directories: &[String]) -> bool {

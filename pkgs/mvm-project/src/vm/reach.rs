@@ -33,11 +33,19 @@ pub fn reach(plan: &Plan, status: &VmStatus) -> String {
 
 fn place(plan: &Plan, status: &VmStatus, one: &PlannedForward) -> String {
     let Some(port) = status.host_port(one.forward.guest) else {
-        return format!("no port of this host leads to port {}; see mvm port {}", one.forward.guest, plan.name);
+        return format!(
+            "no port of this host leads to port {}; see mvm port {}",
+            one.forward.guest, plan.name
+        );
     };
-    let process = plan.processes.iter().find(|process| process.ports.values().any(|port| *port == one.forward.guest));
+    let process =
+        plan.processes.iter().find(|process| process.ports.values().any(|port| *port == one.forward.guest));
     let http = process.is_some_and(|process| {
-        let labels = process.ports.iter().filter(|(_, port)| **port == one.forward.guest).map(|(label, _)| label.as_str());
+        let labels = process
+            .ports
+            .iter()
+            .filter(|(_, port)| **port == one.forward.guest)
+            .map(|(label, _)| label.as_str());
         labels.chain([process.name.as_str()]).any(|name| HTTP.contains(&name))
     });
     let scheme = if http { "http://" } else { "" };

@@ -104,7 +104,10 @@ mod tests {
     fn a_vm_is_made_and_ports_that_are_taken_become_free_ones() {
         let (plan, workload) = planned(SHOP);
         let ports = vec!["6379:6379".to_owned(), "0:3000".to_owned()];
-        assert_eq!(reconcile(&plan, &workload, None, &taken(&[3000])), [Change::Create { ports }, Change::Start]);
+        assert_eq!(
+            reconcile(&plan, &workload, None, &taken(&[3000])),
+            [Change::Create { ports }, Change::Start]
+        );
     }
 
     #[test]
@@ -118,7 +121,8 @@ mod tests {
 
     #[test]
     fn forwards_of_the_plan_before_go_and_those_of_the_user_stay() {
-        let (plan, workload) = planned("{ processes.web = { exec = \"serve\"; ports.http.allocate = 4000; }; }");
+        let (plan, workload) =
+            planned("{ processes.web = { exec = \"serve\"; ports.http.allocate = 4000; }; }");
         let (_, before) = planned(SHOP);
         let status = status(
             r#"{ "status": "stopped", "forwards": [ { "host": 6379, "guest": 6379, "proto": "tcp" },

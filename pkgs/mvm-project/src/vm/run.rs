@@ -144,7 +144,8 @@ pub fn compare(
     if !said.ok {
         bail!("can't compare VM {} with its project: {}", plan.name, super::mvm::last_line(&said.stderr));
     }
-    let compared: Compared = serde_json::from_str(&said.stdout).context("mvm workload says what is not understood")?;
+    let compared: Compared =
+        serde_json::from_str(&said.stdout).context("mvm workload says what is not understood")?;
     Ok(compared.differences)
 }
 

@@ -105,7 +105,7 @@ pub fn status(mvm: &dyn Mvm, name: &VmName, patience: Option<Duration>) -> anyho
         }
         anyhow::bail!("mvm status {name} failed: {}", super::mvm::last_line(&stderr));
     }
-    serde_json::from_str(&stdout)
-        .map(Some)
-        .context("mvm status says what is not understood; update microvm-dev so that mvm and mvm-devenv match")
+    serde_json::from_str(&stdout).map(Some).context(
+        "mvm status says what is not understood; update microvm-dev so that mvm and mvm-devenv match",
+    )
 }

@@ -1,8 +1,8 @@
 //! SIGTERM, SIGHUP and Ctrl-C as a descriptor, for [`super::watch`] to end in order.
 
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
-use signal_hook::SigId;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;

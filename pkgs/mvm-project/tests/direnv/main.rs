@@ -115,7 +115,8 @@ fn a_vm_of_another_project_is_not_taken_for_this_ones() {
 fn a_running_vm_that_differs_from_its_project_is_said_to_be_outdated() {
     let world = allowed(Vm::Running);
     assert!(!loaded(&world).1.contains("outdated"));
-    std::fs::write(world.project().join("devenv.nix"), "{ services.redis.enable = true; env.A = \"1\"; }").unwrap();
+    std::fs::write(world.project().join("devenv.nix"), "{ services.redis.enable = true; env.A = \"1\"; }")
+        .unwrap();
     let (_, said) = loaded(&world);
     assert!(said.contains("VM shop is outdated: process web changed"), "{said}");
 }

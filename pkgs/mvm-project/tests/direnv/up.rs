@@ -57,6 +57,8 @@ fn what_is_missing_on_the_host_is_said_with_its_package() {
     std::fs::write(world.project().join("devenv.nix"), "{ services.rabbitmq.enable = true; }").unwrap();
     let said = world.ok("mvm-devenv", &["--plan"]);
     // A host that has it says nothing.
-    let has = ["/usr/sbin/rabbitmq-server", "/usr/bin/rabbitmq-server"].iter().any(|path| std::fs::exists(path).unwrap());
+    let has = ["/usr/sbin/rabbitmq-server", "/usr/bin/rabbitmq-server"]
+        .iter()
+        .any(|path| std::fs::exists(path).unwrap());
     assert_eq!(said.contains("apt-get install rabbitmq-server"), !has, "{said}");
 }

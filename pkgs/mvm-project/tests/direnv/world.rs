@@ -52,7 +52,8 @@ impl World {
             std::fs::create_dir_all(dir).unwrap();
         }
         std::fs::write(world.project().join("devenv.nix"), "{ services.redis.enable = true; }").unwrap();
-        std::fs::write(world.vm("running"), RUNNING.replace("@PROJECT@", world.project().to_str().unwrap())).unwrap();
+        std::fs::write(world.vm("running"), RUNNING.replace("@PROJECT@", world.project().to_str().unwrap()))
+            .unwrap();
         let mvm = world.bin().join("mvm");
         std::fs::write(&mvm, MVM).unwrap();
         std::fs::set_permissions(&mvm, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -88,7 +89,8 @@ impl World {
 
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        let path = std::env::join_paths([self.bin(), "/usr/local/bin".into(), "/usr/bin".into(), "/bin".into()]);
+        let path =
+            std::env::join_paths([self.bin(), "/usr/local/bin".into(), "/usr/bin".into(), "/bin".into()]);
         // A program is looked for in the test's own search path.
         let own = self.bin().join(program);
         if own.exists() {

@@ -9,7 +9,10 @@ use std::process::{ChildStderr, Stdio};
 /// The next line of a watcher that has this in it.
 #[track_caller]
 fn line(lines: &mut std::io::Lines<BufReader<ChildStderr>>, part: &str) -> String {
-    lines.map(Result::unwrap).find(|line| line.contains(part)).unwrap_or_else(|| panic!("no line with {part}"))
+    lines
+        .map(Result::unwrap)
+        .find(|line| line.contains(part))
+        .unwrap_or_else(|| panic!("no line with {part}"))
 }
 
 #[test]

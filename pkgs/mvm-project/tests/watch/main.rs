@@ -161,7 +161,8 @@ fn files_elsewhere_are_watched_from_when_they_are_mentioned() {
 
 #[test]
 fn directories_may_be_moved_deleted_and_made_again() {
-    let watched = Watched::new(&[("devenv.nix", "{ imports = [ ./a/b.nix ]; }"), ("a/b.nix", &with(&["redis"]))]);
+    let watched =
+        Watched::new(&[("devenv.nix", "{ imports = [ ./a/b.nix ]; }"), ("a/b.nix", &with(&["redis"]))]);
     assert_eq!(watched.next(), "redis");
     std::fs::rename(watched.project("a"), watched.project("gone")).unwrap();
     watched.until("");

@@ -47,8 +47,15 @@ impl Desk {
 
     fn path(&self) -> std::ffi::OsString {
         let beside = PathBuf::from(crate::harness::mvm()).parent().unwrap().to_owned();
-        std::env::join_paths([beside, "/usr/local/bin".into(), "/usr/bin".into(), "/bin".into(), "/usr/sbin".into(), "/sbin".into()])
-            .unwrap()
+        std::env::join_paths([
+            beside,
+            "/usr/local/bin".into(),
+            "/usr/bin".into(),
+            "/bin".into(),
+            "/usr/sbin".into(),
+            "/sbin".into(),
+        ])
+        .unwrap()
     }
 
     /// A command of the user, in the project.
@@ -191,7 +198,10 @@ fn a_node_project_answers_on_the_host_and_changes_are_applied_while_it_runs() {
     assert!(said.contains("VM shop is outdated: process web changed"), "{said}");
     assert!(desk.ok(&["mvm", "list"]).contains("outdated"));
     let said = desk.ok(&["mvm-devenv", ".", "shop", "--yes"]);
-    assert!(said.contains(&format!("web  http://localhost:{port} (3000 was taken), $MVM_PORT_WEB")), "{said}");
+    assert!(
+        said.contains(&format!("web  http://localhost:{port} (3000 was taken), $MVM_PORT_WEB")),
+        "{said}"
+    );
     assert!(!desk.ok(&["mvm", "list"]).contains("outdated"));
     assert_eq!(desk.answer(port), "changed");
 }
@@ -222,7 +232,14 @@ http.server.HTTPServer(("", 8000), Handler).serve_forever()
     assert_eq!(text(&loaded, "PGPORT"), text(&loaded, "MVM_PORT_POSTGRES"));
     assert_eq!(desk.answer(text(&loaded, "MVM_PORT_WEB")), "from the database\n");
     // The host's client reaches it by the variables that the shell has.
-    let asked = desk.ok(&["direnv", "exec", ".", "sh", "-c", "psql -Atc 'SELECT text FROM greeting' \"$DATABASE_URL\""]);
+    let asked = desk.ok(&[
+        "direnv",
+        "exec",
+        ".",
+        "sh",
+        "-c",
+        "psql -Atc 'SELECT text FROM greeting' \"$DATABASE_URL\"",
+    ]);
     assert_eq!(asked, "from the database\n");
 }
 
@@ -268,7 +285,10 @@ fn the_functions_of_shell_init_find_the_vm_of_the_directory() {
     let output = desk.run(&["fish", "-c", "mvm shell-init fish | source; cd 'a b'; vm sh -c 'pwd; exit 3'"]);
     assert_eq!((&*output.stdout, output.status.code()), (&b"/project/a b\n"[..], Some(3)), "{output:?}");
     let output = desk.run(&["bash", "-c", "eval \"$(mvm shell-init bash)\"; cd /; mvmcd shop && pwd"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", desk.realm.project().canonicalize().unwrap().display()));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{}\n", desk.realm.project().canonicalize().unwrap().display())
+    );
     let output = desk.run(&["bash", "-c", "eval \"$(mvm shell-init bash)\"; cd /; vm true"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("no VM works on /"), "{output:?}");
 }
