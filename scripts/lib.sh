@@ -14,9 +14,10 @@ cache=${MVM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/microvm-dev}
 # Debian packages by purpose. Lists, so that each script names what it needs and nothing more.
 packages_build=(gcc libc6-dev make pkg-config libseccomp-dev libcap-ng-dev git ca-certificates)
 packages_run=(qemu-system-x86 passt nftables iproute2 dnsmasq-base e2fsprogs openssh-client)
-packages_test=(openssh-sftp-server rsync attr kmod xz-utils shellcheck tmux python3 procps util-linux systemd systemd-container dbus nix-bin direnv zsh fish)
+packages_test=(openssh-sftp-server rsync attr kmod xz-utils shellcheck tmux python3 procps util-linux systemd systemd-container dbus nix-bin direnv zsh fish nodejs)
 packages_bench=(python3 python3-venv kmod busybox-static)
 packages_bench_network=(python3 socat iptables util-linux)
+packages_bench_project=(python3 direnv util-linux)
 
 say() { printf '%s\n' "$*" >&2; }
 heading() { printf '\n== %s\n' "$*" >&2; }
@@ -64,6 +65,18 @@ install_packages() {
   # Its progress is for terminals; its errors are for everyone.
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq "${yes[@]}" --no-install-recommends "${missing[@]}" \
     >"$([ -t 2 ] && echo /dev/stderr || echo /dev/null)" || die "apt could not install ${missing[*]}; its message is above"
+}
+
+# Installs PostgreSQL's programs, for guests to run, without the server that Debian's package otherwise makes and starts.
+install_postgres() {
+  local without=/etc/postgresql-common/createcluster.d/microvm-dev.conf
+  command -v dpkg-query >/dev/null || return 0
+  [ -n "$(missing_packages postgresql)" ] || return 0
+  install_packages postgresql-common
+  as_root mkdir -p "$(dirname "$without")"
+  echo 'create_main_cluster = false' | as_root tee "$without" >/dev/null
+  install_packages postgresql
+  as_root rm "$without"
 }
 
 # Fails early, and with the remedy, where there is no Rust toolchain new enough.

@@ -8,6 +8,7 @@ mod data;
 pub mod detect;
 pub mod envrc;
 mod error;
+pub mod evaluate;
 mod files;
 mod modules;
 mod nix;
@@ -16,6 +17,8 @@ mod position;
 pub mod project;
 pub mod quote;
 pub mod services;
+pub mod vm;
+pub mod watch;
 mod yaml;
 
 pub use error::{Error, FileError, Result};

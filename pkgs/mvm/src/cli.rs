@@ -95,6 +95,10 @@ enum Verb {
     Cache(verbs::cache::Args),
     Doctor(verbs::doctor::Args),
     Completions(verbs::completions::Args),
+    ShellInit(verbs::shell_init::Args),
+    Envrc(verbs::envrc::Args),
+    #[command(hide = true)]
+    Project(verbs::project::Args),
     #[command(hide = true)]
     SshProxy(verbs::ssh_proxy::Args),
     #[command(hide = true)]
@@ -129,6 +133,9 @@ impl Cli {
             Verb::Cache(args) => args.run(&context()?),
             Verb::Doctor(args) => args.run(&context()?),
             Verb::Completions(args) => args.run(),
+            Verb::ShellInit(args) => args.run(),
+            Verb::Envrc(args) => args.run(),
+            Verb::Project(args) => args.run(&context()?),
             Verb::SshProxy(args) => args.run(&context()?),
             Verb::Man(args) => args.run(),
         }

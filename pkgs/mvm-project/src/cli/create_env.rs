@@ -1,6 +1,6 @@
 //! The command line of `create-microvm-env`.
 
-use crate::envrc::{block, insert, remove};
+use crate::envrc::{Start, block, insert, remove};
 use crate::{detect, plan};
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser};
@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 /// Writes an .envrc that binds a directory to a VM, for direnv.
 ///
-/// When you enter the directory, its shell knows the VM's address, its ports and its services' variables, and `vm COMMAND`
-/// runs a command in it. The lines stand between two marks; lines of your own stay as they are.
+/// When you enter the directory, the VM is made if it is missing and started if it does not run; your shell knows its
+/// address, its ports and its services' variables, and `vm COMMAND` runs a command in it. The lines stand between two marks; lines of your own stay as they are.
 #[derive(Parser)]
 #[command(
     name = "create-microvm-env",
@@ -31,6 +31,9 @@ pub struct Cli {
     /// Write it although the .envrc is a symbolic link, which becomes a file.
     #[arg(long)]
     force: bool,
+    /// Do not make or start the VM when the directory is entered; say how.
+    #[arg(long, conflicts_with = "remove")]
+    no_start: bool,
     /// Print the .envrc; write nothing.
     #[arg(long)]
     print: bool,
@@ -72,7 +75,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let name = cli.name.unwrap_or_else(|| plan::default_name(&project));
     let edit = match cli.remove {
         true => remove(&there)?,
-        false => insert(&there, &block(&name, &watched(&project))?)?,
+        false => {
+            let start = if cli.no_start { Start::Never } else { Start::Always };
+            insert(&there, &block(&name, &watched(&project), start)?)?
+        }
     };
     if cli.print {
         return super::print(&edit.text);

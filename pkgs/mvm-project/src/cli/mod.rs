@@ -1,10 +1,14 @@
 //! The command line of `mvm-devenv`.
 
+mod background;
+mod bring_up;
 pub mod create_env;
 mod detect;
+mod evaluate;
 mod export;
 mod plan;
 mod services;
+mod watch;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -12,9 +16,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Finds out what a project needs, and plans a VM for it.
+/// Finds out what a project needs, and makes and starts a VM that has it.
 ///
-/// Reads devenv.nix, flakes, shell.nix, and the files of package managers. Nothing of the project is run: what its Nix
+/// Shows the plan, asks, makes the VM or changes the one there is, starts it, and says how its services are reached. Reads devenv.nix, flakes, shell.nix, and the files of package managers. Nothing of the project is run: what its Nix
 /// code says is followed as far as the project's own files tell, and what they don't is listed, not guessed.
 #[derive(Parser)]
 #[command(
@@ -23,7 +27,9 @@ use std::process::ExitCode;
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     after_help = "Examples:
-  mvm-devenv                          the plan of a VM for the project here
+  mvm-devenv                          a VM for the project here: shown, asked, made, started
+  mvm-devenv --plan                   only shown
+  mvm-devenv ~/src/shop --yes --copies 3
   mvm-devenv ~/src/shop web --nix     the same as a declaration for NixOS, for a VM named web
   mvm-devenv detect --json >microvm.json
 
@@ -42,8 +48,12 @@ enum Verb {
     Detect(detect::Args),
     /// Prints what a shell on the host should know of a project's VM.
     Export(export::Args),
+    /// Watches a project, and marks its VM as outdated when it changes.
+    Watch(watch::Args),
     /// Lists the services that are known, and how true the mapping is.
     Services(services::Args),
+    #[command(hide = true)]
+    BringUp(bring_up::Args),
     /// Writes the man pages into a directory.
     #[command(hide = true)]
     Man {
@@ -68,7 +78,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         None => cli.plan.run(),
         Some(Verb::Detect(args)) => args.run(),
         Some(Verb::Export(args)) => args.run(),
+        Some(Verb::Watch(args)) => args.run(),
         Some(Verb::Services(args)) => args.run(),
+        Some(Verb::BringUp(args)) => args.run(),
         Some(Verb::Man { dir }) => {
             let failed = || format!("can't write man pages to {}", dir.display());
             std::fs::create_dir_all(&dir).with_context(failed)?;

@@ -18,16 +18,30 @@ pub struct Edit {
     pub kept: Vec<String>,
 }
 
+/// Whether entering the directory brings its VM up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is made and started, if need be.
+    Always,
+    /// It is said how.
+    Never,
+}
+
 /// The block for VM `name`, which is reloaded when one of `watch`, relative to the directory of the `.envrc`, changes.
 ///
 /// Errors: the template can't be rendered, which is an error of this program.
-pub fn block(name: &VmName, watch: &[PathBuf]) -> Result<String> {
+pub fn block(name: &VmName, watch: &[PathBuf], start: Start) -> Result<String> {
     let mut context = tera::Context::new();
     context.insert("name", &shell(name.as_str()));
     // `./`, lest a name that begins with `-` becomes an option.
     let watch: Vec<String> =
         watch.iter().map(|path| shell(&format!("./{}", path.to_string_lossy()))).collect();
     context.insert("watch", &watch);
+    let start = match start {
+        Start::Always => " --start \"$_microvm_dir\"",
+        Start::Never => "",
+    };
+    context.insert("start", start);
     // Not HTML: what is put in is quoted for the shell already.
     let rendered = tera::Tera::one_off(TEMPLATE, &context, false);
     rendered.map_err(|error| Error::Render { what: "the block of .envrc", error })
@@ -102,7 +116,7 @@ mod tests {
 
     fn made(watch: &[&str]) -> String {
         let watch: Vec<PathBuf> = watch.iter().map(PathBuf::from).collect();
-        block(&VmName::new("shop").unwrap(), &watch).unwrap()
+        block(&VmName::new("shop").unwrap(), &watch, Start::Always).unwrap()
     }
 
     #[test]
@@ -145,7 +159,7 @@ mod tests {
 
         #[test]
         fn nothing_of_a_path_is_executed(path in "([^\\x00/]|[$`'\"\\\\ \n;&|()<>!*]){1,20}") {
-            let text = block(&VmName::new("shop").unwrap(), &[PathBuf::from(&path)]).unwrap();
+            let text = block(&VmName::new("shop").unwrap(), &[PathBuf::from(&path)], Start::Always).unwrap();
             // A shell in which watch_file prints what it gets, and everything else is nothing.
             let script = format!(
                 "watch_file() {{ printf %s \"$1\"; }}\nhas() {{ return 1; }}\nlog_error() {{ :; }}\nPATH=/nonexistent\n{text}"

@@ -4,6 +4,6 @@ mod block;
 mod exports;
 mod shim;
 
-pub use block::{Edit, block, insert, remove};
-pub use exports::{VmStatus, create_command, exports};
+pub use block::{Edit, Start, block, insert, remove};
+pub use exports::exports;
 pub use shim::SHIM;

@@ -7,6 +7,7 @@ mod programs;
 mod services;
 mod show;
 mod toolchains;
+mod workload;
 
 pub use forwards::PlannedForward;
 pub use nixos::declaration;
@@ -14,6 +15,7 @@ pub use processes::PlannedProcess;
 pub use programs::PlannedPackage;
 pub use services::PlannedService;
 pub use show::{printable, show};
+pub use workload::workload;
 
 use crate::project::{Certainty, Kind, Note, PackageRef, Project, Template, UnknownFact};
 use mvm_spec::VmName;
@@ -59,6 +61,14 @@ pub struct Plan {
     nix_env: BTreeMap<String, Template>,
     #[serde(skip)]
     nix_packages: Vec<PackageRef>,
+}
+
+impl Plan {
+    /// The same for a VM of another name.
+    #[must_use]
+    pub fn named(self, name: VmName) -> Self {
+        Self { name, ..self }
+    }
 }
 
 /// The name of a project's VM, unless another is given: devenv's name of it, or its directory's.

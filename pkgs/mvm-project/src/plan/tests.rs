@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::detect::detect;
-use crate::envrc::{VmStatus, create_command, exports};
+use crate::envrc::exports;
+use crate::vm::VmStatus;
 
 const DEVENV: &str = r#"{ pkgs, lib, config, ... }: {
   packages = [ pkgs.git pkgs.jq (lib.mkIf config.custom.flag pkgs.hello) ];
@@ -100,7 +101,37 @@ fn shells_on_the_host_learn_the_ports_that_the_vm_really_has() {
          export PGPORT=15433\n"
     );
     assert_eq!(exports(&plan, None), "export MICROVM_PROJECT=/home/ada/src/shop\n");
-    let command = create_command(&plan);
-    assert!(command.starts_with("mvm create "), "{command}");
-    assert!(command.contains(" --port 0:80 ") && command.ends_with(" --start"), "{command}");
+}
+
+#[test]
+fn the_workload_has_services_first_and_processes_that_wait_for_them() {
+    let plan = planned(DEVENV);
+    let workload = workload(&plan, &|service| service.name != "redis").unwrap();
+    let names: Vec<&str> = workload.processes.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["postgres", "redis", "admin", "second", "web"]);
+    let process = |name: &str| workload.processes.iter().find(|one| one.name == name).unwrap();
+    assert_eq!(process("web").after, ["postgres"], "as the project says");
+    assert_eq!(process("admin").after, ["postgres"], "what can't start is not waited for");
+    assert_eq!(process("postgres").package.as_deref(), Some("postgresql"));
+    assert!(process("postgres").refuses_root);
+    assert_eq!(workload.environment["PGPORT"], "5433");
+}
+
+#[test]
+fn processes_with_names_of_services_and_odd_ones_have_names_of_their_own() {
+    let plan = planned(
+        "{ services.redis.enable = true; processes.redis.exec = \"a\"; processes.\"a b\".exec = \"b\"; processes.\"a/b\".exec = \"c\"; }",
+    );
+    let workload = workload(&plan, &|_| true).unwrap();
+    let names: Vec<&str> = workload.processes.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["redis", "a-b", "a-b-2", "redis-2"]);
+}
+
+#[test]
+fn a_circle_of_processes_is_an_error_that_names_one() {
+    let plan = planned(
+        "{ processes.a = { exec = \"a\"; after = [ \"devenv:processes:b\" ]; }; processes.b = { exec = \"b\"; after = [ \"devenv:processes:a\" ]; }; }",
+    );
+    let error = workload(&plan, &|_| true).unwrap_err().to_string();
+    assert!(error.contains("waits for itself"), "{error}");
 }

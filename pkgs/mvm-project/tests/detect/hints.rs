@@ -75,6 +75,20 @@ fn a_procfile_has_a_process_a_line() {
 }
 
 #[test]
+fn processes_of_a_procfile_have_the_ports_that_foreman_gives_them() {
+    let project = detected(&[(
+        "Procfile",
+        "worker: run\nweb: serve\napi: serve -p $PORT\nother: serve --port 8080\nquiet: run\n",
+    )]);
+    let ports: Vec<_> =
+        project.facts.processes.iter().map(|process| process.ports.get("main").copied()).collect();
+    assert_eq!(ports, [None, Some(5100), Some(5200), Some(8080), None]);
+    let variables: Vec<_> =
+        project.facts.processes.iter().map(|process| process.env["PORT"].plain().unwrap()).collect();
+    assert_eq!(variables, ["5000", "5100", "5200", "5300", "5400"]);
+}
+
+#[test]
 fn an_empty_directory_says_so() {
     let project = detected(&[]);
     assert_eq!(project.kind, Kind::None);

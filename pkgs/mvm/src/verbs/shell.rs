@@ -33,6 +33,9 @@ pub struct Args {
     /// As root.
     #[arg(long)]
     root: bool,
+    /// Start in the directory below /project that corresponds to the current one; make no VM.
+    #[arg(long)]
+    here: bool,
     /// The command to run instead of a shell, and its arguments.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -51,11 +54,17 @@ impl Args {
                 context.expect_vm(&name)?;
                 name
             }
-            None => of_current_directory(context)?,
+            None => of_current_directory(context, self.here)?,
         };
-        let what = match self.command.as_slice() {
-            [] => What::Shell,
-            argv => What::Command(command::line(argv, None)?),
+        let here = if self.here { Some(corresponding(context, &name)?) } else { None };
+        let what = match (self.command.as_slice(), &here) {
+            ([], None) => What::Shell,
+            // A login shell, as a session without a command has.
+            ([], Some(_)) => {
+                let shell = ["sh", "-c", "exec \"${SHELL:-/bin/sh}\" -l"].map(OsString::from);
+                What::Command(command::line(&shell, here.as_deref())?)
+            }
+            (argv, _) => What::Command(command::line(argv, here.as_deref())?),
         };
         let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
         block_on(async {
@@ -68,12 +77,32 @@ impl Args {
     }
 }
 
-/// The VM of the current directory; made if there is none.
-fn of_current_directory(context: &Context) -> anyhow::Result<VmName> {
+/// The directory in the VM that corresponds to the current one; /project for one outside of the project.
+fn corresponding(context: &Context, name: &VmName) -> anyhow::Result<OsString> {
+    let dir = std::env::current_dir().context("can't find the current directory")?;
+    let spec = match crate::declared::is_declared(context, name) {
+        true => crate::declared::spec(name)?,
+        false => context.store.get(name)?.spec,
+    };
+    let below = spec.project.and_then(|project| Some(dir.strip_prefix(project.path).ok()?.to_owned()));
+    let mount = std::path::Path::new(mvm_spec::latest::PROJECT_MOUNT);
+    Ok(match below {
+        Some(below) if !below.as_os_str().is_empty() => mount.join(below),
+        _ => mount.to_owned(),
+    }
+    .into_os_string())
+}
+
+/// The VM of the current directory; made if there is none, or an error where `found_only`.
+fn of_current_directory(context: &Context, found_only: bool) -> anyhow::Result<VmName> {
     let dir = std::env::current_dir().context("can't find the current directory")?;
     let names = crate::target::of_directory(context, &dir)?;
     match names.as_slice() {
         [name] => Ok(name.clone()),
+        [] if found_only => bail!(
+            "no VM works on {}; mvm-devenv makes one for a project, mvm create a plain one",
+            dir.display()
+        ),
         [] => create(context),
         several => {
             let list = several.iter().map(VmName::as_str).collect::<Vec<_>>().join(", ");

@@ -10,6 +10,7 @@ mod copy_on_write;
 mod harness;
 mod host_realm;
 mod isolation;
+mod projects;
 mod run;
 mod supervision;
 mod warm;

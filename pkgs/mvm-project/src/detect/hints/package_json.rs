@@ -59,7 +59,7 @@ fn manager(hint: &Hint<'_>, declared: Option<&str>) -> &'static str {
 }
 
 /// The port in `--port 3000`, `--port=3000`, `-p 3000` or `PORT=3000`.
-fn port(command: &str) -> Option<u16> {
+pub fn port(command: &str) -> Option<u16> {
     let words: Vec<&str> = command.split_whitespace().collect();
     words.iter().enumerate().find_map(|(index, word)| match *word {
         "--port" | "-p" => words.get(index + 1)?.parse().ok(),

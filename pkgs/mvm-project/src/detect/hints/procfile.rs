@@ -4,12 +4,16 @@ use super::Hint;
 use crate::detect::facts::Facts;
 use crate::position::Position;
 use crate::project::{Certainty, Note, Process, Template};
-use std::collections::BTreeMap;
+
+/// The port that foreman gives the first process, as `$PORT`; each further one gets [`STEP`] more.
+const FIRST: u16 = 5000;
+const STEP: u16 = 100;
 
 pub const FILES: &[&str] = &["Procfile.dev", "Procfile"];
 pub const WHAT: &str = "processes";
 
 pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
+    let mut next = Some(FIRST);
     for (index, line) in hint.text.lines().enumerate() {
         let line = line.trim();
         let at = Position::line(hint.file, index + 1);
@@ -25,13 +29,22 @@ pub fn read(hint: &Hint<'_>, facts: &mut Facts) {
                 if !hint.take.running || name.trim() == "release" {
                     continue;
                 }
+                let (name, command) = (name.trim(), command.trim());
+                let given = next;
+                next = given.and_then(|port| port.checked_add(STEP));
+                // What says a port listens there. `web` is what serves, by its name, and others that ask for `$PORT`.
+                let asks = name == "web" || command.contains("$PORT") || command.contains("${PORT");
+                let port = super::package_json::port(command).or(given.filter(|_| asks));
                 facts.processes.push(Process {
-                    name: name.trim().to_owned(),
-                    exec: Some(Template::text(command.trim())),
+                    name: name.to_owned(),
+                    exec: Some(Template::text(command)),
                     cwd: None,
-                    env: BTreeMap::new(),
+                    env: given
+                        .map(|port| ("PORT".to_owned(), Template::text(port.to_string())))
+                        .into_iter()
+                        .collect(),
                     after: Vec::new(),
-                    ports: BTreeMap::new(),
+                    ports: port.map(|port| ("main".to_owned(), port)).into_iter().collect(),
                     certainty: Certainty::Certain,
                     at,
                 });
