@@ -104,7 +104,7 @@ class Scenario:
     setup: str = ""
     # Units that stand for what others have on a host: file name → text.
     units: dict = dataclasses.field(default_factory=dict)
-    # Files for the steps, as /mnt/test/NAME: name → path.
+    # Files for the steps, as /mnt/test/NAME: name → path, or a function that finds it.
     files: dict = dataclasses.field(default_factory=dict)
 
     def run(self):
@@ -121,7 +121,7 @@ class Scenario:
                     sys.exit(f"{target / program} is missing; run scripts/build first")
                 shutil.copy2(target / program, test / "bin")
             for name, path in self.files.items():
-                shutil.copy2(path, test / name)
+                shutil.copy2(path() if callable(path) else path, test / name)
             shutil.copytree(GOLDEN, test / "golden")
             shutil.copytree(GOLDEN / "units", test / "units")
             for name, text in self.units.items():
@@ -135,6 +135,7 @@ class Scenario:
         lines = [PRELUDE, self.setup, "systemctl daemon-reload"]
         for number, step in enumerate(self.steps):
             lines.append(f'echo "== {number}"\n(\n{step.command}\n) 2>&1 </dev/null || echo "(exit code $?)"')
+        lines.append("journalctl --quiet --no-pager --unit='microvm*' >/mnt/test/journal || true")
         return "set -e\n" + "\n".join(lines) + "\n"
 
     def judge(self, test, console):
@@ -153,7 +154,7 @@ class Scenario:
                 wrong += 1
                 say(f"FAILED: {step.sentence}\n  $ {step.command}\n  expected {step.wanted()}\n  got      {answer!r}")
         if wrong:
-            say(read("errors"), console)
+            say(read("errors"), read("journal"), console)
         if os.environ.get("MVM_UNITS_SHOW"):
             say(read("output"))
         say(f"{self.title}, under systemd: {len(self.steps) - wrong} of {len(self.steps)} checks")

@@ -1,12 +1,11 @@
 //! The file server's view: `/software` and `/project`.
 
 use super::{FsConfig, etc};
+use crate::overlay;
 use crate::sandbox::mount::{Access, Detached};
 use crate::sandbox::view::{Software, View};
 use crate::{Error, Result};
-use nix::unistd::{Gid, Uid};
 use rustix::mount::{UnmountFlags, unmount};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Directory of the view with the guest's root tree.
@@ -26,7 +25,7 @@ pub fn build(config: &FsConfig) -> Result<View> {
         .project
         .as_ref()
         .map(|project| {
-            prepare_upper(&project.lower, &project.overlay.join("upper"))?;
+            overlay::prepare_upper(&project.lower, &project.overlay.join("upper"))?;
             Ok::<_, Error>((
                 Detached::tree(&project.lower, Access::Read)?,
                 Detached::tree(&project.overlay, Access::Write)?,
@@ -62,23 +61,6 @@ fn mount_overlay(view: &View, lower: Detached, overlay: Detached) -> Result<()> 
         .attach(&view.outside(PROJECT))?;
     for place in [lower_at, layers_at] {
         unmount(&place, UnmountFlags::DETACH).map_err(|error| Error::io("unmount", &place)(error.into()))?;
-    }
-    Ok(())
-}
-
-/// The merged root has the attributes of the upper layer's root: give it the project's.
-fn prepare_upper(lower: &Path, upper: &Path) -> Result<()> {
-    let project = std::fs::metadata(lower).map_err(Error::io("examine the project", lower))?;
-    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(project.mode() & 0o7777))
-        .map_err(Error::io("set the mode of", upper))?;
-    let layer = std::fs::metadata(upper).map_err(Error::io("examine", upper))?;
-    if (layer.uid(), layer.gid()) != (project.uid(), project.gid()) {
-        let owner = (Uid::from_raw(project.uid()), Gid::from_raw(project.gid()));
-        match nix::unistd::chown(upper, Some(owner.0), Some(owner.1)) {
-            // An ordinary user's realm has only the user's own id: the root of the copy is the user's then.
-            Ok(()) | Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) => {}
-            Err(errno) => return Err(Error::io("set the owner of", upper)(errno.into())),
-        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `mvm shell`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::Outcome;
 use crate::ssh::session::{self, Plan, What};
@@ -53,9 +54,11 @@ impl Args {
             }
             None => of_current_directory(context)?,
         };
-        let what = match self.command.as_slice() {
-            [] => What::Shell,
-            argv => What::Command(command::line(argv, None)?),
+        let dir = declared::start_dir(context, &name)?;
+        let what = match (self.command.as_slice(), dir) {
+            ([], None) => What::Shell,
+            ([], Some(dir)) => What::Command(command::shell(dir)?),
+            (argv, dir) => What::Command(command::line(argv, dir)?),
         };
         let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
         block_on(async {
