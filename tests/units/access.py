@@ -113,6 +113,7 @@ STEPS = [
         "as ada mvm exec shop -- ip -brief address show dev eth0 | grep -o 192.168.100.68/24",
         "192.168.100.68/24\n",
     ),
+    Step("the project's directory names it", "as ada sh -c 'cd shop && echo pwd | mvm shell'", "/project\n"),
     Step("a shell reads commands", "echo pwd | as ada mvm shell shop", "/project\n"),
     Step(
         "a shell has a terminal",
@@ -124,14 +125,21 @@ STEPS = [
         "as ada mvm cp shop:/etc/hostname copied && cmp /home/ada/copied /etc/hostname",
     ),
     Step(
+        "and directories in, with modes and links",
+        "as ada sh -c 'mkdir -p tree/sub && echo 1 >tree/sub/-one && chmod 750 tree/sub && ln -s sub tree/link"
+        " && mvm cp tree shop:/tmp/ && mvm cp shop:/tmp/tree back' && diff -r /home/ada/tree /home/ada/back"
+        " && stat -c %a /tmp/tree/sub && readlink /tmp/tree/link",
+        "750\nsub\n",
+    ),
+    Step(
         "ssh reaches it by name",
         "as ada sh -c 'mvm ssh-config shop >config && ssh -F config shop.mvm id -un'",
         "dev\n",
     ),
     Step(
-        "with all VMs in the configuration, those that never ran are left out",
-        "as ada sh -c 'mvm ssh-config' | grep ^Host",
-        "Host shop.mvm shop\nHost try.mvm try\n",
+        "without a name it knows all VMs, those that never ran, too",
+        "as ada mvm ssh-config | grep ^Host | sort",
+        "".join(f"Host {name}.mvm {name}\n" for name in ("db", "job-1", "job-2", "shop", "try", "vmm-1", "vmm-2")),
     ),
     Step(
         "the keys are for the member's eyes",
@@ -176,6 +184,7 @@ STEPS = [
     Step("nor opens a shell", "as bob mvm shell shop", fails(MEMBERS)),
     Step("nor copies files", "as bob mvm cp shop:/etc/hostname copied", fails(MEMBERS)),
     Step("nor gets its keys", "as bob mvm ssh-config shop", fails(MEMBERS)),
+    Step("nor those of any", "as bob mvm ssh-config", says("left out", "members of the group `microvm-dev`")),
     Step("nor lists its forwards", "as bob mvm port shop", fails(MEMBERS)),
     Step("nor adds one", "as bob mvm port shop 2201:22", fails(MEMBERS)),
     Step("nor removes one", "as bob mvm port shop --remove 8080", fails(MEMBERS)),
@@ -203,15 +212,22 @@ STEPS = [
     Step("nor enters the host's realm", "as ada mvm --realm host list", fails("needs root")),
     Step("nothing of it happened", "state other; state microvm@other; state microvm-dev-network", "inactive\ninactive\nactive\n"),
     # Ends.
-    Step("a member restarts a VM", "as ada mvm restart shop", says("shop is stopped", "shop runs")),
+    Step("what a guest writes", "touch /var/lib/microvm-dev/shop/merged/left"),
+    Step("a member restarts a VM", "as ada mvm restart shop", says("shop does not keep", "shop runs")),
     Step("and enters it again", "as ada mvm exec shop -- true"),
+    Step(
+        "all that surrounds it started anew, and the copy of the project with it",
+        "test ! -e /var/lib/microvm-dev/shop/merged/left && cat /var/lib/microvm-dev/shop/merged/file",
+        "original\n",
+    ),
     Step("and kills it, which it stays", "as ada mvm stop --force shop", says("shop is stopped")),
     Step("for good", "state microvm@shop", "inactive\n(exit code 3)\n"),
     Step("a stopped one is stopped", "as ada mvm stop shop", says("shop was stopped already")),
     Step("a command does not start it", "as ada mvm exec shop -- true", fails("mvm start shop")),
     Step("but a shell does", "echo pwd | as ada mvm shell shop", says("/project")),
     Step("a member stops a VM", "as ada mvm stop shop", says("shop is stopped")),
-    Step("its network is gone", "ip link show mvm-shop", fails("does not exist")),
+    Step("its network is gone when that returns", "ip link show mvm-shop", fails("does not exist")),
+    Step("and it can start at once", "as ada mvm start shop && as ada mvm stop shop", says("shop is stopped")),
     Step("root may do all that, too", "mvm start shop && mvm exec shop -- id -un && mvm logs shop -n 1 | wc -l && mvm stop shop", says("dev\n1\n")),
     Step(
         "every call at the gate is in the log, with who it was",
