@@ -8,7 +8,13 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 /// Has journalctl(1) write the log to `stream`, until it is at its end or nobody reads. It is killed when dropped.
-pub fn write(vm: &VmName, what: Log, lines: Option<u32>, follow: bool, stream: OwnedFd) -> std::io::Result<Child> {
+pub fn write(
+    vm: &VmName,
+    what: Log,
+    lines: Option<u32>,
+    follow: bool,
+    stream: OwnedFd,
+) -> std::io::Result<Child> {
     let program = mvm_host::net::spawn::find("journalctl")
         .ok_or_else(|| std::io::Error::other("there is no program `journalctl`"))?;
     let machine = std::fs::read_to_string("/etc/machine-id")?;
@@ -61,7 +67,11 @@ mod tests {
             ["--quiet", "--no-pager", "--lines=3", "--output=cat", "_SYSTEMD_UNIT=microvm@web.service"]
         );
         let units = arguments(&vm, Log::Units, None, Some("2a1f"));
-        assert!(units.contains(&"--follow".into()) && units.contains(&"_MACHINE_ID=2a1f".into()) && units.contains(&"--lines=all".into()));
+        assert!(
+            units.contains(&"--follow".into())
+                && units.contains(&"_MACHINE_ID=2a1f".into())
+                && units.contains(&"--lines=all".into())
+        );
         assert!(units.contains(&"--unit=microvm-virtiofsd@web.service".into()));
     }
 }

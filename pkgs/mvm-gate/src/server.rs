@@ -1,7 +1,7 @@
 //! Answers at the gate.
 
-use crate::peer::Peer;
 use crate::journal;
+use crate::peer::Peer;
 use crate::protocol::{Access, Answer, CALL_MAX, Call};
 use anyhow::Context as _;
 use mvm_host::client::write_frame;
@@ -118,7 +118,8 @@ impl Gate {
                         match readers.clone().try_acquire_owned() {
                             Ok(permit) => reader = Some((call.clone(), permit)),
                             Err(_) => {
-                                let many = format!("{READERS} logs are being read; end some `mvm logs --follow`");
+                                let many =
+                                    format!("{READERS} logs are being read; end some `mvm logs --follow`");
                                 answer = Answer::Refused { message: many };
                             }
                         }

@@ -26,5 +26,6 @@ pub mod power;
 pub mod reaper;
 pub mod seed;
 pub mod serve;
+pub mod software;
 pub mod ssh;
 pub mod template;

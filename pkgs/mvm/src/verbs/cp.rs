@@ -46,7 +46,9 @@ impl Peer {
     /// Unpacks standard input at `destination`, after a word on what that is.
     fn receive(&self, destination: &OsStr) -> anyhow::Result<Vec<u8>> {
         let extract = match self.declared {
-            true => r#"exec tar --extract --preserve-permissions --no-same-owner --file=- --directory="$dir""#,
+            true => {
+                r#"exec tar --extract --preserve-permissions --no-same-owner --file=- --directory="$dir""#
+            }
             false => r#"exec /run/mvm/mvm-guest tar-extract "$dir""#,
         };
         self.sh(&format!("{RECEIVE}{extract}"), destination)

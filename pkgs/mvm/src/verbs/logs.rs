@@ -16,7 +16,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Shows what a VM printed on its console.
 ///
-/// On a terminal, control characters are shown as ^X: what a guest prints must not steer your terminal.
+/// On a terminal, control characters are shown as ^X: what a guest prints must not steer your terminal. Of a VM that this
+/// host declares it is in the journal, which members of the group microvm-dev need not be able to read for that.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mvm logs web
