@@ -1,5 +1,5 @@
-# The one door for what the group may do and polkit can't express: forwards, and the keys of the VMs. It asks the kernel
-# who calls, and knows a fixed list of verbs.
+# The one door for what the group may do and polkit can't express: forwards, the keys of the VMs, what they print. It asks
+# the kernel who calls, and knows a fixed list of verbs.
 {
   config,
   lib,

@@ -1,4 +1,4 @@
-# Members of the group start and stop exactly the declared VMs, and no other unit. An instance that is no declared VM
+# Members of the group start, stop and kill exactly the declared VMs, and no other unit. An instance that is no declared VM
 # doesn't count: its unit would run what somebody else put below /var/lib/microvms.
 { config, lib, ... }:
 let
@@ -12,7 +12,7 @@ in
       extraConfig = ''
         polkit.addRule(function (action, subject) {
           var units = ${builtins.toJSON units};
-          var verbs = ["start", "stop", "restart"];
+          var verbs = ["start", "stop", "restart", "kill"];
           if (action.id == "org.freedesktop.systemd1.manage-units" &&
               subject.isInGroup("microvm-dev") &&
               units.indexOf(action.lookup("unit")) >= 0 &&

@@ -1,6 +1,6 @@
 # The programs with all they run: `nix run` works where nothing else is installed.
 #
-# The variables of the environment stay what they are for: MVM_QEMU and MVM_KERNEL name others.
+# What the user says goes before what is carried here: MVM_QEMU and MVM_KERNEL name others, and so does config.toml.
 {
   lib,
   stdenv,
@@ -32,7 +32,7 @@ let
   kernel = if stdenv.hostPlatform.isx86_64 then microvm-dev-kernel else null;
   kernelArgs = lib.optionals (kernel != null) [
     "--set-default"
-    "MVM_KERNEL"
+    "MVM_KERNEL_DEFAULT"
     "${kernel}/${kernel.image}"
   ];
 in

@@ -14,11 +14,11 @@ in
       others = [ ];
     };
   };
-  "the polkit rule names exactly the declared VMs, and three verbs" = {
+  "the polkit rule names exactly the declared VMs, and four verbs" = {
     expr = {
       enable = desk.security.polkit.enable;
       units = lib.hasInfix ''["microvm@db.service","microvm@shop.service","microvm@job-1.service","microvm@vmm-1.service","microvm@job-2.service","microvm@vmm-2.service"]'' desk.security.polkit.extraConfig;
-      verbs = lib.hasInfix ''["start", "stop", "restart"]'' desk.security.polkit.extraConfig;
+      verbs = lib.hasInfix ''["start", "stop", "restart", "kill"]'' desk.security.polkit.extraConfig;
       group = lib.hasInfix ''subject.isInGroup("microvm-dev")'' desk.security.polkit.extraConfig;
     };
     expected = {

@@ -9,6 +9,11 @@ use tokio::net::UnixStream;
 
 /// The gate's answer at `socket`; what it refuses is an error with its words.
 pub async fn ask(socket: &Path, call: &Call) -> Result<Answer> {
+    Ok(open(socket, call).await?.0)
+}
+
+/// As [`ask`], with the stream, on which text follows some answers.
+pub async fn open(socket: &Path, call: &Call) -> Result<(Answer, UnixStream)> {
     let mut stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => Error::Failed(format!(
             "only members of the group `{group}` may use VM `{}`, which this host declares; somebody with root can add you: \
@@ -28,7 +33,7 @@ pub async fn ask(socket: &Path, call: &Call) -> Result<Answer> {
     };
     match asked.await.map_err(Error::system("talk to the gate"))? {
         Some(Answer::Refused { message }) => Err(Error::Failed(message)),
-        Some(answer) => Ok(answer),
+        Some(answer) => Ok((answer, stream)),
         None => Err(Error::Failed(
             "the gate broke off; its log says why: journalctl -u microvm-dev-gate".to_owned(),
         )),

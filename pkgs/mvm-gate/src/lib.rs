@@ -13,6 +13,7 @@
 //! and what a VM may do to the host is decided by its declaration alone.
 
 pub mod client;
+pub mod journal;
 pub mod peer;
 pub mod protocol;
 pub mod server;

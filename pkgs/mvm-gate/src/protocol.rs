@@ -43,6 +43,27 @@ pub enum Call {
         /// The VM.
         vm: VmName,
     },
+    /// What it printed. Answer: [`Answer::Logs`], and after that the text, until the end of the stream.
+    Logs {
+        /// The VM.
+        vm: VmName,
+        /// What of it.
+        what: Log,
+        /// The last so many lines; none for all of them.
+        lines: Option<u32>,
+        /// Whether to go on with what is printed from now on, until the caller leaves.
+        follow: bool,
+    },
+}
+
+/// A log of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Log {
+    /// What the guest printed on its console.
+    Console,
+    /// What its units said, and systemd about them.
+    Units,
 }
 
 impl Call {
@@ -53,7 +74,8 @@ impl Call {
             | Self::Forwards { vm }
             | Self::Add { vm, .. }
             | Self::Remove { vm, .. }
-            | Self::Denied { vm } => vm,
+            | Self::Denied { vm }
+            | Self::Logs { vm, .. } => vm,
         }
     }
 
@@ -65,6 +87,7 @@ impl Call {
             Self::Add { .. } => "add",
             Self::Remove { .. } => "remove",
             Self::Denied { .. } => "denied",
+            Self::Logs { .. } => "logs",
         }
     }
 }
@@ -109,6 +132,8 @@ pub enum Answer {
         /// Since its start; none for one that does not run.
         denied: Option<Denied>,
     },
+    /// What it printed follows.
+    Logs,
     /// The call failed, or is not for the caller.
     #[serde(rename_all = "camelCase")]
     Refused {

@@ -1,10 +1,12 @@
 //! Answers at the gate.
 
+use crate::journal;
 use crate::peer::Peer;
 use crate::protocol::{Access, Answer, CALL_MAX, Call};
+use anyhow::Context as _;
 use mvm_host::client::write_frame;
 use mvm_host::realm::Realm;
-use mvm_host::store::{Store, StoredVm, declared_names};
+use mvm_host::store::{Store, StoredVm, declared_names, read_declared};
 use mvm_ports::change::{self, Which};
 use mvm_ports::list;
 use mvm_ports::removal::Removal;
@@ -17,12 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a caller may take to say what it wants, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many callers are answered at once; others wait.
 const CALLERS: usize = 16;
+/// How many logs are read at once, by whoever; more are refused.
+const READERS: usize = 64;
 /// How long nobody may call before the process ends; the socket's unit starts it again.
 const IDLE: Duration = Duration::from_secs(60);
 /// First port that everybody may listen on.
@@ -43,6 +47,7 @@ pub struct Gate {
 pub async fn serve(gate: Gate, listener: UnixListener) -> std::io::Result<()> {
     let gate = Rc::new(gate);
     let places = Arc::new(Semaphore::new(CALLERS));
+    let readers = Arc::new(Semaphore::new(READERS));
     loop {
         let accepted = tokio::time::timeout(IDLE, listener.accept());
         let stream = match accepted.await {
@@ -53,30 +58,72 @@ pub async fn serve(gate: Gate, listener: UnixListener) -> std::io::Result<()> {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
-            Err(_) if places.available_permits() == CALLERS => return Ok(()),
+            Err(_) if places.available_permits() == CALLERS && readers.available_permits() == READERS => {
+                return Ok(());
+            }
             Err(_) => continue,
         };
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
-        let gate = gate.clone();
+        let (gate, readers) = (gate.clone(), readers.clone());
         tokio::task::spawn_local(async move {
-            let _place = place;
-            gate.converse(stream).await;
+            let reader = gate.converse(stream, &readers).await;
+            drop(place);
+            if let Some(reader) = reader {
+                reader.run().await;
+            }
         });
     }
 }
 
+/// Somebody who reads a log after the answer.
+struct Reader {
+    call: Call,
+    stream: UnixStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// Returns when the log is at its end, or the caller has gone.
+    async fn run(self) {
+        let Call::Logs { vm, what, lines, follow } = &self.call else { return };
+        let written = async {
+            let stream = self.stream.into_std()?;
+            stream.set_nonblocking(false)?;
+            journal::write(vm, *what, *lines, *follow, stream.into())?.wait().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!("the log of {vm}: {error}");
+        }
+    }
+}
+
 impl Gate {
-    async fn converse(&self, mut stream: UnixStream) {
+    /// Answers one call; who reads a log goes on from there.
+    async fn converse(&self, mut stream: UnixStream, readers: &Arc<Semaphore>) -> Option<Reader> {
         // Who before what: nothing a stranger sends is read.
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
-            Err(error) => return tracing::warn!("who calls is not known: {error}"),
+            Err(error) => {
+                tracing::warn!("who calls is not known: {error}");
+                return None;
+            }
         };
         let (uid, pid) = (peer.uid, peer.pid);
+        let mut reader = None;
         let answer = if peer.may_enter(self.group) {
             match tokio::time::timeout(PATIENCE, read_call(&mut stream)).await {
                 Ok(Ok(call)) => {
-                    let answer = self.answer(&peer, &call).await.unwrap_or_else(|error| refused(&error));
+                    let mut answer = self.answer(&peer, &call).await.unwrap_or_else(|error| refused(&error));
+                    if answer == Answer::Logs {
+                        match readers.clone().try_acquire_owned() {
+                            Ok(permit) => reader = Some((call.clone(), permit)),
+                            Err(_) => {
+                                let many =
+                                    format!("{READERS} logs are being read; end some `mvm logs --follow`");
+                                answer = Answer::Refused { message: many };
+                            }
+                        }
+                    }
                     let (verb, vm) = (call.word(), call.vm());
                     match &answer {
                         Answer::Refused { message } => {
@@ -90,7 +137,10 @@ impl Gate {
                     tracing::warn!(uid, pid, "no call: {error}");
                     refused(&error)
                 }
-                Err(_) => return tracing::warn!(uid, pid, "no call within {PATIENCE:?}"),
+                Err(_) => {
+                    tracing::warn!(uid, pid, "no call within {PATIENCE:?}");
+                    return None;
+                }
             }
         } else {
             tracing::warn!(uid, pid, "refused: not in group {}", crate::GROUP);
@@ -101,8 +151,13 @@ impl Gate {
                 ),
             }
         };
-        if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, write_frame(&mut stream, &answer)).await {
-            tracing::debug!(uid, pid, "the caller left before the answer: {error}");
+        match tokio::time::timeout(PATIENCE, write_frame(&mut stream, &answer)).await {
+            Ok(Ok(())) => reader.map(|(call, permit)| Reader { call, stream, _permit: permit }),
+            Ok(Err(error)) => {
+                tracing::debug!(uid, pid, "the caller left before the answer: {error}");
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -114,7 +169,9 @@ impl Gate {
         }
         let store = Store::open(&self.realm.state_dir);
         if !store.contains(vm) {
-            anyhow::bail!("VM `{vm}` has not been started yet; `mvm start {vm}` does it");
+            // It has not been started yet: what is made for it then, its keys among it, is made now.
+            self.realm.create_dirs()?;
+            store.declare(read_declared(&self.declared, vm)?)?;
         }
         match call {
             Call::Access { .. } => access(&store, vm).map(Answer::Access),
@@ -143,10 +200,20 @@ impl Gate {
                     Some(forwards) => Which::These(parse::<Removal>(forwards)?),
                     None => Which::All,
                 };
-                let change::Removed { removed, absent, now } =
-                    change::remove(&self.realm, &store, vm, &which).await?;
+                let removed = change::remove(&self.realm, &store, vm, &which).await;
+                let change::Removed { removed, absent, now } = removed.map_err(|error| match error {
+                    mvm_ports::Error::Declared { vm, forward } => anyhow::anyhow!(
+                        "{forward} of VM {vm} is declared: change `services.microvm-dev.vms.{vm}.forwardPorts` in this \
+                         host's NixOS configuration"
+                    ),
+                    error => error.into(),
+                })?;
                 let absent = absent.iter().map(ToString::to_string).collect();
                 Ok(Answer::Removed { running: now == Now::Served, removed, absent })
+            }
+            Call::Logs { .. } => {
+                mvm_host::net::spawn::find("journalctl").context("there is no program `journalctl`")?;
+                Ok(Answer::Logs)
             }
             Call::Denied { .. } => {
                 Ok(Answer::Denied { denied: mvm_host::client::denied(&self.realm, vm).await? })

@@ -35,12 +35,18 @@ fn declared(name: &str) -> VmSpec {
         network: Some(Network {
             bridge: "virbr-mvm".to_owned(),
             mac: name.mac(),
-            address: "192.168.100.10/24".parse().unwrap(),
+            address: format!("192.168.100.{}/24", if name.as_str() == "web" { 10 } else { 11 })
+                .parse()
+                .unwrap(),
             gateway: "192.168.100.1".parse().unwrap(),
             egress: Default::default(),
             peers: Vec::new(),
         }),
-        forwards: "8080:80".parse::<ForwardRequest>().unwrap().forwards().collect(),
+        forwards: format!("{}:80", if name.as_str() == "web" { 8080 } else { 8081 })
+            .parse::<ForwardRequest>()
+            .unwrap()
+            .forwards()
+            .collect(),
         persistence: Persistence::default(),
         environment: BTreeMap::new(),
         ephemeral: false,
@@ -195,18 +201,22 @@ fn forwards_come_and_go_and_privileged_ports_stay_roots() {
     assert_eq!(there, [(8080, true), (39131, false)]);
     // What the configuration declares is changed there.
     let declared = gate.ask(&Call::Remove { vm: vm("web"), forwards: Some(vec!["8080".to_owned()]) });
-    assert!(declared.as_ref().is_err_and(|said| said.contains("8080")), "{declared:?}");
+    assert!(declared.as_ref().is_err_and(|said| said.contains("vms.web.forwardPorts")), "{declared:?}");
     let removed = gate.asked_by(&member, &Call::Remove { vm: vm("web"), forwards: None });
     assert!(removed.contains("39131"), "{removed}");
 }
 
 #[test]
-fn only_declared_vms_that_were_started_are_spoken_of() {
+fn only_declared_vms_are_spoken_of_and_those_that_never_ran_too() {
     let Some(gate) = Gate::new() else { return };
     let none = gate.ask(&Call::Access { vm: vm("none") }).unwrap_err();
     assert!(none.contains("not declared"), "{none}");
-    let never = gate.ask(&Call::Access { vm: vm("db") }).unwrap_err();
-    assert!(never.contains("mvm start db"), "{never}");
+    let Ok(Answer::Forwards { running: false, forwards }) = gate.ask(&Call::Forwards { vm: vm("db") }) else {
+        panic!("no forwards")
+    };
+    assert_eq!(forwards.iter().map(|listed| listed.forward.host).collect::<Vec<_>>(), [8081]);
+    let Ok(Answer::Access(access)) = gate.ask(&Call::Access { vm: vm("db") }) else { panic!("no keys") };
+    assert_eq!(access.address.to_string(), "192.168.100.11");
 }
 
 #[test]
@@ -214,7 +224,7 @@ fn whatever_is_sent_to_it_the_gate_answers_the_next_caller() {
     let Some(mut gate) = Gate::new() else { return };
     gate.ask(&Call::Access { vm: vm("web") }).unwrap();
     let frame = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat();
-    let json = "\\{\"(access|forwards|add|remove|denied|x)\":\\{\"vm\":\"[a-z./]{0,9}\"(,\"forwards\":\\[\"[0-9:]{0,9}\"\\])?\\}\\}";
+    let json = "\\{\"(access|forwards|add|remove|denied|logs|x)\":\\{\"vm\":\"[a-z./]{0,9}\"(,\"forwards\":\\[\"[0-9:]{0,9}\"\\])?\\}\\}";
     let anything = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..200),
         proptest::collection::vec(any::<u8>(), 0..200).prop_map(move |body| frame(&body)),

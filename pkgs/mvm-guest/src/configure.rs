@@ -5,7 +5,7 @@ use crate::mux::Stream;
 use crate::reaper::Reaper;
 use crate::serve::Machine;
 use crate::workload::{Places, Settings, Supervisor};
-use crate::{devices, home, housekeeping, identity, mounts, network, power, seed, ssh};
+use crate::{devices, home, housekeeping, identity, mounts, network, power, seed, software, ssh};
 use anyhow::Context;
 use mvm_spec::control::{GuestConfig, HOME_SERIAL, SSH_PORT};
 use mvm_spec::workload::Workload;
@@ -122,11 +122,13 @@ impl Machine for Booted {
 fn mounts_and_files(config: &GuestConfig) -> anyhow::Result<&'static str> {
     let mut shell = "/bin/sh";
     mounts::enter_root(&config.shares, || {
-        let (software, upper) = (Path::new(mounts::SOFTWARE), Path::new(mounts::UPPER));
-        shell = identity::shell(software);
+        let (shared, upper) = (Path::new(mounts::SOFTWARE), Path::new(mounts::UPPER));
+        shell = identity::shell(shared);
+        // In the initramfs' `/run`, which becomes the guest's.
+        software::link_system(shared, Path::new("/"))?;
         identity::write_files(upper, config, shell)?;
         if !config.home_disk {
-            identity::make_home(upper, &config.user, &software.join("etc/skel"))?;
+            identity::make_home(upper, &config.user, &shared.join("etc/skel"))?;
         }
         Ok(())
     })?;

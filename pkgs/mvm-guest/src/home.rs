@@ -1,6 +1,7 @@
 //! The home disk.
 
 use crate::reaper::Reaper;
+use crate::software;
 use anyhow::{Context, anyhow, bail};
 use nix::mount::{MsFlags, mount};
 use std::fs::File;
@@ -74,19 +75,18 @@ pub async fn mount_disk(serial: &str, reaper: &Reaper, limit: Duration) -> anyho
 }
 
 async fn make_file_system(device: &Path, reaper: &Reaper) -> anyhow::Result<()> {
-    let program = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"]
-        .into_iter()
-        .find(|program| Path::new(program).exists())
-        .ok_or_else(|| {
-            anyhow!("the home disk is blank and there is no mkfs.ext4: install e2fsprogs on the host and start again")
-        })?;
+    let program = software::find(Path::new("/"), "mkfs.ext4").ok_or_else(|| {
+        anyhow!(
+            "the home disk is blank and there is no mkfs.ext4: install e2fsprogs on the host and start again"
+        )
+    })?;
     // Lazy initialisation: writing all inode tables would take seconds and make the sparse image large.
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program);
     command
         .args(["-q", "-F", "-m", "0", "-L", "mvm-home", "-E", "lazy_itable_init=1,lazy_journal_init=1"])
         .arg(device)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", software::search_path(Path::new("/"), "root"))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let (_, _, exit) = reaper.spawn(&mut command).with_context(|| format!("can't run {program}"))?;

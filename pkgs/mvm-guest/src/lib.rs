@@ -26,6 +26,7 @@ pub mod power;
 pub mod reaper;
 pub mod seed;
 pub mod serve;
+pub mod software;
 pub mod ssh;
 pub mod template;
 pub mod workload;

@@ -4,7 +4,7 @@
 use crate::realm::Realm;
 use crate::sandbox::mount::{Detached, is_mount_point};
 use crate::store::{Declaration, Store, read_declared};
-use crate::{Error, Result, fault};
+use crate::{Error, Result, fault, overlay};
 use mvm_spec::VmName;
 use mvm_spec::latest::Project;
 use nix::mount::{MntFlags, umount2};
@@ -52,6 +52,7 @@ pub fn prepare(realm: &Realm, dir: &Path, name: &VmName) -> Result<Prepared> {
                 _ => {}
             }
             if !is_mount_point(&merged) {
+                overlay::prepare_upper(&path, &paths.upper())?;
                 Detached::overlay(&path, &paths.upper(), &paths.work())?.attach(&merged)?;
             }
             Some(merged)
@@ -61,16 +62,23 @@ pub fn prepare(realm: &Realm, dir: &Path, name: &VmName) -> Result<Prepared> {
     Ok(Prepared { declaration, project, identity })
 }
 
-/// Unmounts the project of VM `name`; what the VM changed in it stays. Not mounted is success.
+/// Unmounts the project of VM `name`, and throws away what the VM changed in it, unless its state persists. Not mounted is
+/// success.
 ///
 /// Error: it is in use; the VM and its file server must have ended.
 pub fn undo(realm: &Realm, name: &VmName) -> Result<()> {
-    let merged = Store::open(&realm.state_dir).paths(name).merged();
+    let store = Store::open(&realm.state_dir);
+    let merged = store.paths(name).merged();
     while is_mount_point(&merged) {
         umount2(&merged, MntFlags::UMOUNT_NOFOLLOW)
             .map_err(|errno| Error::io("unmount", &merged)(errno.into()))?;
     }
-    Ok(())
+    match store.get(name) {
+        Ok(vm) if !vm.spec.persistence.enable => store.reset_overlay(name),
+        // What is damaged is for somebody to look at.
+        Ok(_) | Err(Error::NoSuchVm(_) | Error::Spec { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn check_project(realm: &Realm, name: &VmName, path: &Path) -> Result<()> {

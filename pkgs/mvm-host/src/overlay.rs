@@ -1,13 +1,15 @@
-//! What a VM changed in its copy of the project: the upper layer of an overlayfs, read from the host.
+//! A VM's copy of the project, from the host: what is made ready for it, and what the VM changed in it, which is the upper
+//! layer of an overlayfs.
 //!
 //! As the kernel documents it (Documentation/filesystems/overlayfs.rst): a character device 0/0 in the upper layer hides
 //! an entry of the lower one; a directory with the attribute `overlay.opaque` = `y` hides all of the lower one's.
 
 use crate::store::VmPaths;
 use crate::{Error, Result};
+use nix::unistd::{Gid, Uid};
 use std::collections::HashSet;
 use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What happened to a path.
@@ -50,6 +52,23 @@ impl Changes {
     pub fn count(&self, kind: ChangeKind) -> usize {
         self.list.iter().filter(|change| change.kind == kind).count()
     }
+}
+
+/// The merged root has the attributes of the upper layer's root: give it the project's.
+pub fn prepare_upper(lower: &Path, upper: &Path) -> Result<()> {
+    let project = std::fs::metadata(lower).map_err(Error::io("examine the project", lower))?;
+    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(project.mode() & 0o7777))
+        .map_err(Error::io("set the mode of", upper))?;
+    let layer = std::fs::metadata(upper).map_err(Error::io("examine", upper))?;
+    if (layer.uid(), layer.gid()) != (project.uid(), project.gid()) {
+        let owner = (Uid::from_raw(project.uid()), Gid::from_raw(project.gid()));
+        match nix::unistd::chown(upper, Some(owner.0), Some(owner.1)) {
+            // An ordinary user's realm has only the user's own id: the root of the copy is the user's then.
+            Ok(()) | Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) => {}
+            Err(errno) => return Err(Error::io("set the owner of", upper)(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// The changes that the VM with `paths` made to `project`, at most `limit` of them.

@@ -124,12 +124,11 @@ impl Realm {
     /// The realm that arguments, environment and `config.toml` ask for.
     ///
     /// `MVM_REALM`, `MVM_STATE_DIR`, `MVM_CACHE_DIR`, `MVM_RUNTIME_DIR`, `MVM_KERNEL` and `MVM_ACCEL` override the
-    /// file; `kind` overrides `MVM_REALM`. Creates no directory.
+    /// file; `kind` overrides `MVM_REALM`; `MVM_KERNEL_DEFAULT`, which a package sets, is for where neither says anything.
+    /// Creates no directory.
     pub fn resolve(kind: Option<RealmKind>) -> Result<Self> {
         let mut config = read_config()?;
-        if let Some(kernel) = env_path("MVM_KERNEL") {
-            config.kernel = Some(kernel);
-        }
+        config.kernel = env_path("MVM_KERNEL").or(config.kernel).or_else(|| env_path("MVM_KERNEL_DEFAULT"));
         if let Some(accel) = env_text("MVM_ACCEL") {
             config.accel = match accel.as_str() {
                 "auto" => Accel::Auto,

@@ -48,7 +48,7 @@ enum Verb {
         /// The VM.
         name: VmName,
     },
-    /// Unmounts a VM's copy of the project. What the VM changed in it stays.
+    /// Unmounts a VM's copy of the project. What the VM changed in it is gone, unless its state persists.
     Undo {
         /// The VM.
         name: VmName,

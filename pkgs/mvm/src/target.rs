@@ -1,12 +1,13 @@
 //! Which VM is meant.
 
 use crate::context::Context;
+use crate::declared;
 use anyhow::bail;
 use mvm_spec::VmName;
 use std::path::Path;
 
-/// The VMs whose project is `dir` or the nearest directory above it that has any. Ephemeral VMs belong to the command
-/// that made them.
+/// The VMs whose project is `dir` or the nearest directory above it that has any: the realm's own, else declared ones that
+/// the caller may use. Ephemeral VMs belong to the command that made them.
 pub fn of_directory(context: &Context, dir: &Path) -> anyhow::Result<Vec<VmName>> {
     let vms: Vec<_> = context
         .store
@@ -17,11 +18,21 @@ pub fn of_directory(context: &Context, dir: &Path) -> anyhow::Result<Vec<VmName>
             (!spec.ephemeral).then_some((name, spec.project?.path))
         })
         .collect();
+    let declared: Vec<_> = match declared::may_use() {
+        true => declared::all()?
+            .into_iter()
+            .filter_map(|(name, spec)| Some((name, spec.ok()?.project?.path)))
+            .filter(|(name, _)| declared::is_declared(context, name))
+            .collect(),
+        false => Vec::new(),
+    };
     for dir in dir.ancestors() {
-        let names: Vec<VmName> =
-            vms.iter().filter(|(_, path)| path == dir).map(|(name, _)| name.clone()).collect();
-        if !names.is_empty() {
-            return Ok(names);
+        for vms in [&vms, &declared] {
+            let names: Vec<VmName> =
+                vms.iter().filter(|(_, path)| path == dir).map(|(name, _)| name.clone()).collect();
+            if !names.is_empty() {
+                return Ok(names);
+            }
         }
     }
     Ok(Vec::new())

@@ -1,5 +1,6 @@
 //! Accounts that may log in, and the environment they get.
 
+use crate::software;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,6 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// Variables of a session. Later ones win: those of the account, of the VM, of the client (`requested`), of the
 /// terminal.
 pub fn environment(
@@ -33,7 +32,7 @@ pub fn environment(
         ("USER".to_owned(), account.name.clone()),
         ("LOGNAME".to_owned(), account.name.clone()),
         ("SHELL".to_owned(), account.shell.display().to_string()),
-        ("PATH".to_owned(), PATH.to_owned()),
+        ("PATH".to_owned(), software::search_path(Path::new("/"), &account.name)),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ("XDG_RUNTIME_DIR".to_owned(), crate::identity::runtime_dir(account.uid)),
     ]);

@@ -49,6 +49,7 @@ pub const ALLOWED: &[&str] = &[
     "pki/tls",
     "profile",
     "profile.d",
+    "profiles",
     "protocols",
     "python3",
     "python3.11",

@@ -1,13 +1,12 @@
 //! The file server's view: `/software` and `/project`.
 
 use super::{FsConfig, etc};
+use crate::overlay;
 use crate::sandbox::mount::{Access, Detached};
 use crate::sandbox::view::{Software, View};
 use crate::{Error, Result};
-use nix::unistd::{Gid, Uid};
 use rustix::mount::{UnmountFlags, unmount};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Directory of the view with the guest's root tree.
 pub const SOFTWARE: &str = "/software";
@@ -26,7 +25,7 @@ pub fn build(config: &FsConfig) -> Result<View> {
         .project
         .as_ref()
         .map(|project| {
-            prepare_upper(&project.lower, &project.overlay.join("upper"))?;
+            overlay::prepare_upper(&project.lower, &project.overlay.join("upper"))?;
             Ok::<_, Error>((
                 Detached::tree(&project.lower, Access::Read)?,
                 Detached::tree(&project.overlay, Access::Write)?,
@@ -43,6 +42,9 @@ pub fn build(config: &FsConfig) -> Result<View> {
     for dir in ["cache", "lib", "log", "spool", "tmp"] {
         view.dir(&format!("{SOFTWARE}/var/{dir}"))?;
     }
+    if let Some(system) = nixos_system(Path::new("/")) {
+        view.link(&format!("{SOFTWARE}/run/current-system"), &system)?;
+    }
     view.link(&format!("{SOFTWARE}/var/run"), Path::new("/run"))?;
     view.link(&format!("{SOFTWARE}/var/lock"), Path::new("/run/lock"))?;
     view.dir(PROJECT)?;
@@ -50,6 +52,14 @@ pub fn build(config: &FsConfig) -> Result<View> {
         mount_overlay(&view, lower, overlay)?;
     }
     Ok(view)
+}
+
+/// What `/run/current-system` leads to below `root`, on NixOS: the guest makes the link anew, in a `/run` of its own
+/// (pkgs/mvm-guest/src/software.rs).
+fn nixos_system(root: &Path) -> Option<PathBuf> {
+    let system = std::fs::read_link(root.join("run/current-system")).ok()?;
+    // Else it leads to where the guest has nothing.
+    system.starts_with("/nix/store").then_some(system)
 }
 
 /// Mounts the overlay at `/project`. Its layers are mounted under plain names first, since a path given to overlayfs
@@ -66,19 +76,49 @@ fn mount_overlay(view: &View, lower: Detached, overlay: Detached) -> Result<()> 
     Ok(())
 }
 
-/// The merged root has the attributes of the upper layer's root: give it the project's.
-fn prepare_upper(lower: &Path, upper: &Path) -> Result<()> {
-    let project = std::fs::metadata(lower).map_err(Error::io("examine the project", lower))?;
-    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(project.mode() & 0o7777))
-        .map_err(Error::io("set the mode of", upper))?;
-    let layer = std::fs::metadata(upper).map_err(Error::io("examine", upper))?;
-    if (layer.uid(), layer.gid()) != (project.uid(), project.gid()) {
-        let owner = (Uid::from_raw(project.uid()), Gid::from_raw(project.gid()));
-        match nix::unistd::chown(upper, Some(owner.0), Some(owner.1)) {
-            // An ordinary user's realm has only the user's own id: the root of the copy is the user's then.
-            Ok(()) | Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) => {}
-            Err(errno) => return Err(Error::io("set the owner of", upper)(errno.into())),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// The root of a NixOS host: next to nothing in `/usr` and `/bin`, links to the rest.
+    fn nixos() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for dir in
+            ["usr/bin", "bin", "run", "nix/store/1-nixos-system/sw/bin", "nix/store/2-etc/etc/profiles"]
+        {
+            std::fs::create_dir_all(at(dir)).unwrap();
         }
+        std::fs::create_dir(at("etc")).unwrap();
+        symlink("/nix/store/2-etc/etc", at("etc/static")).unwrap();
+        for file in ["profiles", "profile", "shadow"] {
+            symlink(format!("/etc/static/{file}"), at("etc").join(file)).unwrap();
+        }
+        symlink("/nix/store/1-nixos-system", at("run/current-system")).unwrap();
+        root
     }
-    Ok(())
+
+    #[test]
+    fn a_guest_on_nixos_sees_the_store_and_the_way_to_what_is_installed() {
+        let root = nixos();
+        let software = Software::of_host(root.path());
+        assert!(software.dirs.contains(&PathBuf::from("/nix/store")), "{software:?}");
+        assert_eq!(nixos_system(root.path()), Some("/nix/store/1-nixos-system".into()));
+        let guest = tempfile::tempdir().unwrap();
+        etc::Etc::read(&root.path().join("etc")).unwrap().write(guest.path()).unwrap();
+        for (link, target) in [("static", "/nix/store/2-etc/etc"), ("profiles", "/etc/static/profiles")] {
+            assert_eq!(std::fs::read_link(guest.path().join(link)).unwrap(), Path::new(target));
+        }
+        assert!(std::fs::symlink_metadata(guest.path().join("shadow")).is_err());
+    }
+
+    #[test]
+    fn elsewhere_there_is_no_system_to_lead_to() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        assert_eq!(nixos_system(root.path()), None);
+        symlink("/somewhere", root.path().join("run/current-system")).unwrap();
+        assert_eq!(nixos_system(root.path()), None);
+    }
 }

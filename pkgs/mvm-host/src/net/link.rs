@@ -208,6 +208,18 @@ impl Links {
         self.up(index, name).await
     }
 
+    /// Takes a tap that [`Self::adopt_tap`] put there off its bridge, down; whoever made it removes it. Already gone is
+    /// success.
+    pub async fn release_tap(&self, name: &str) -> Result<()> {
+        let Some(link) = self.get(name).await? else { return Ok(()) };
+        let settings = LinkUnspec::new_with_index(link.header.index).down().nocontroller().build();
+        match self.handle.link().set(settings).execute().await {
+            // It went meanwhile.
+            Err(_) if self.get(name).await?.is_none() => Ok(()),
+            result => result.map_err(|error| explain(format!("take `{name}` off its bridge"), error)),
+        }
+    }
+
     /// Removes an interface; already gone is success.
     pub async fn delete_link(&self, name: &str) -> Result<()> {
         match self.get(name).await? {

@@ -8,7 +8,7 @@ use super::{NetworkPlan, generation, nft, sysctl, uplink};
 use crate::realm::RealmKind;
 use crate::{Error, Result};
 use mvm_spec::VmName;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -37,6 +37,8 @@ struct State {
     of_guests: Vec<String>,
     /// Generations of the ruleset that were made here, the last of them.
     made: VecDeque<u32>,
+    /// Guests whose taps others have made, and remove.
+    adopted: BTreeSet<VmName>,
 }
 
 /// How many of them are remembered: more than can be made between a change and its announcement.
@@ -123,6 +125,7 @@ impl Network {
         self.forget(&mut state, &guest.name).await?;
         // Rules first: a port of the bridge without them could send as anybody.
         let (text, tap) = (ruleset::add_guest(&state.rules, &guest), self.tap_of(&guest, None));
+        state.adopted.insert(guest.name.clone());
         self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
         self.links.adopt_tap(&tap).await
     }
@@ -149,11 +152,14 @@ impl Network {
     }
 
     /// Removes a guest's rules and what is left of its tap, and its bridge if that was its own; already gone is success.
-    /// Goes on after an error, and returns the first.
+    /// A tap that was adopted is taken off the bridge, and stays. Goes on after an error, and returns the first.
     pub async fn remove_guest(&self, name: &VmName) -> Result<()> {
         let mut state = self.state.lock().await;
         let bridge = state.rules.guest(name).map(|guest| guest.bridge.clone());
-        let link = self.links.delete_link(&name.tap()).await;
+        let link = match state.adopted.remove(name) {
+            true => self.links.release_tap(&name.tap()).await,
+            false => self.links.delete_link(&name.tap()).await,
+        };
         let rules = self.forget(&mut state, name).await;
         let bridge = match bridge {
             Some(bridge) => self.release_bridge(&mut state, &bridge).await,

@@ -11,10 +11,11 @@ use mvm_gate::protocol::{Access, Answer, Call};
 use mvm_host::store::{DECLARED_DIR, declared_names, read_declared};
 use mvm_spec::latest::Guest;
 use mvm_spec::{VmName, VmSpec};
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 /// How long a declared VM may take from the start of its unit to an answer of its SSH server.
@@ -45,14 +46,30 @@ pub fn spec(name: &VmName) -> anyhow::Result<VmSpec> {
     Ok(read_declared(Path::new(DECLARED_DIR), name)?)
 }
 
+/// Where commands start in VM `name`, if it is a declared one with a project: its SSH server knows nothing of it.
+pub fn start_dir(context: &Context, name: &VmName) -> anyhow::Result<Option<&'static OsStr>> {
+    let project = is_declared(context, name) && spec(name)?.project.is_some();
+    Ok(project.then(|| OsStr::new("/project")))
+}
+
 /// Where to change a declared VM, for messages.
 pub fn place(name: &VmName) -> String {
     format!("`services.microvm-dev.vms.{name}` in this host's NixOS configuration")
 }
 
+/// Whether the caller may use declared VMs: those who may write to the gate's socket may.
+pub fn may_use() -> bool {
+    nix::unistd::access(mvm_gate::SOCKET, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
 /// Asks the gate.
 pub async fn ask(call: &Call) -> anyhow::Result<Answer> {
     Ok(mvm_gate::client::ask(Path::new(mvm_gate::SOCKET), call).await?)
+}
+
+/// As [`ask`], with the stream, on which text follows some answers.
+pub async fn open(call: &Call) -> anyhow::Result<(Answer, UnixStream)> {
+    Ok(mvm_gate::client::open(Path::new(mvm_gate::SOCKET), call).await?)
 }
 
 /// How to log in to VM `name`.
@@ -90,13 +107,23 @@ pub async fn connect(name: &VmName, access: &Access) -> anyhow::Result<TcpStream
 
 /// Starts VM `name` and returns when its SSH server answers; whether it ran already.
 pub async fn start(context: &Context, name: &VmName) -> anyhow::Result<bool> {
-    let spec = spec(name)?;
     let already = unit::status(name)?.state == unit::State::Active;
+    bring_up(context, name, (!already).then_some(unit::Action::Start)).await?;
+    Ok(already)
+}
+
+/// Restarts VM `name` with all that surrounds it, or starts it, and returns when its SSH server answers.
+pub async fn restart(context: &Context, name: &VmName) -> anyhow::Result<()> {
+    bring_up(context, name, Some(unit::Action::Restart)).await
+}
+
+async fn bring_up(context: &Context, name: &VmName, action: Option<unit::Action>) -> anyhow::Result<()> {
+    let spec = spec(name)?;
     let progress = &context.progress;
     progress.step(&format!("starting {name}"));
     let started = async {
-        if !already {
-            unit::act(unit::Action::Start, name).await?;
+        if let Some(action) = action {
+            unit::act(action, name).await?;
         }
         if let Some(network) = &spec.network {
             progress.step(&format!("booting {name}"));
@@ -106,7 +133,7 @@ pub async fn start(context: &Context, name: &VmName) -> anyhow::Result<bool> {
     };
     let started = progress.during(started).await;
     progress.done();
-    started.map(|()| already)
+    started
 }
 
 async fn answers(name: &VmName, to: SocketAddr) -> anyhow::Result<()> {

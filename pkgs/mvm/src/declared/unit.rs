@@ -6,6 +6,12 @@ use mvm_spec::VmName;
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the units around a VM may take to end.
+const SETTLE: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// How far a unit is (systemd(1), `ActiveState`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub struct Status {
 pub enum Action {
     /// Start it.
     Start,
+    /// Stop it, if it runs, and start it: by one job, in which its parts end before they begin.
+    Restart,
     /// Stop it.
     Stop,
     /// Stop it by SIGKILL.
@@ -111,6 +119,7 @@ fn parse(text: &str, now: Duration) -> HashMap<VmName, Status> {
 pub async fn act(action: Action, name: &VmName) -> anyhow::Result<()> {
     let words: &[&str] = match action {
         Action::Start => &["start"],
+        Action::Restart => &["restart"],
         Action::Stop => &["stop"],
         Action::Kill => &["kill", "--signal=SIGKILL"],
     };
@@ -126,6 +135,35 @@ pub async fn act(action: Action, name: &VmName) -> anyhow::Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     bail!(explain(name, words[0], said.trim()))
+}
+
+/// Waits until what ends with VM `name` has ended, which systemd does after its unit: a start meanwhile would find the VM's
+/// old network, and its old copy of the project.
+pub async fn settled(name: &VmName) -> anyhow::Result<()> {
+    let around = ["microvm-dev-prepare", "microvm-dev-attach", "microvm-tap-interfaces", "microvm-virtiofsd"];
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let output = tokio::process::Command::new("systemctl")
+            .args(["show", "--property=Job", "--value", "--"])
+            .args(around.map(|unit| format!("{unit}@{name}.service")))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("can't run systemctl, which runs the declared VMs")?;
+        let jobs = String::from_utf8_lossy(&output.stdout);
+        // An empty line, or 0, of one without a job.
+        if jobs.lines().all(|job| matches!(job.trim(), "" | "0")) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "VM `{name}` has ended, but not all that belongs to it within {} s; `systemctl list-jobs` shows what",
+                SETTLE.as_secs()
+            );
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn explain(name: &VmName, verb: &str, said: &str) -> String {

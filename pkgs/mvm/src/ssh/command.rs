@@ -21,6 +21,11 @@ pub fn line(argv: &[OsString], workdir: Option<&OsStr>) -> anyhow::Result<Vec<u8
     Ok(text)
 }
 
+/// The user's login shell in `dir`, or in the home where there is no such directory: a shell is for finding out why.
+pub fn shell(dir: &OsStr) -> anyhow::Result<Vec<u8>> {
+    Ok([b"cd -- ", quoted(dir)?.as_slice(), b"; exec \"$SHELL\" -l"].concat())
+}
+
 /// One word of sh(1). A word of letters alone is quoted too: as the first of a command it could be `if` or `time`.
 fn quoted(word: &OsStr) -> anyhow::Result<Vec<u8>> {
     let bytes = word.as_bytes();

@@ -1,6 +1,7 @@
 //! `mvm cp`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use crate::ssh::session::{self, Plan as Session, Streams, What};
 use crate::ssh::{self, Login, command};
@@ -20,14 +21,63 @@ use std::path::{Path, PathBuf};
 const BAR_FROM: u64 = 4 * 1024 * 1024;
 
 /// What the guest does for a copy into it: says what the destination is (`d` a directory, `f` something else, `n`
-/// nothing, in an existing directory), then unpacks standard input there.
+/// nothing, in an existing directory), then unpacks standard input there, by the command that follows.
 const RECEIVE: &str = r#"dir=$(dirname -- "$1")
 if [ -d "$1" ]; then echo d; dir=$1
 elif [ -e "$1" ]; then echo f
 elif [ -d "$dir" ]; then echo n
 else echo "there is no directory $dir in the VM" >&2; exit 1
 fi
-exec /run/mvm/mvm-guest tar-extract "$dir""#;
+"#;
+
+/// The guest's end of copies: its own program in an embedded guest, GNU tar in a declared one.
+struct Peer {
+    declared: bool,
+    /// Where relative paths begin, if the guest doesn't know.
+    dir: Option<&'static OsStr>,
+}
+
+impl Peer {
+    fn of(context: &Context, name: &VmName) -> anyhow::Result<Self> {
+        let declared = declared::is_declared(context, name);
+        Ok(Self { declared, dir: declared::start_dir(context, name)? })
+    }
+
+    /// Unpacks standard input at `destination`, after a word on what that is.
+    fn receive(&self, destination: &OsStr) -> anyhow::Result<Vec<u8>> {
+        let extract = match self.declared {
+            true => {
+                r#"exec tar --extract --preserve-permissions --no-same-owner --file=- --directory="$dir""#
+            }
+            false => r#"exec /run/mvm/mvm-guest tar-extract "$dir""#,
+        };
+        self.sh(&format!("{RECEIVE}{extract}"), destination)
+    }
+
+    /// Writes an archive of `source` to standard output; names in it begin with the last component of `source`.
+    fn send(&self, source: &OsStr) -> anyhow::Result<Vec<u8>> {
+        match self.declared {
+            true => self.sh(PACK, source),
+            false => command::line(
+                &["/run/mvm/mvm-guest".into(), "tar-create".into(), source.to_owned()],
+                self.dir,
+            ),
+        }
+    }
+
+    fn sh(&self, script: &str, argument: &OsStr) -> anyhow::Result<Vec<u8>> {
+        let argv: Vec<OsString> =
+            ["sh", "-c", script, "sh"].iter().map(OsString::from).chain([argument.to_owned()]).collect();
+        command::line(&argv, self.dir)
+    }
+}
+
+/// As mvm-guest's tar-create: `.` and the like, which have no name of their own, give names without one.
+const PACK: &str = r#"case $1 in
+. | .. | / | */. | */..) dir=$1 base=. ;;
+*) dir=$(dirname -- "$1") base=$(basename -- "$1") ;;
+esac
+exec tar --create --format=gnu --file=- --directory="$dir" -- "$base""#;
 
 /// Copies files and directories into a VM, or out of it.
 ///
@@ -89,8 +139,7 @@ async fn into_vm(
         std::fs::symlink_metadata(source).with_context(|| format!("can't copy {}", source.display()))?;
     }
     let destination = if destination.is_empty() { OsStr::new(".") } else { destination };
-    let argv: Vec<OsString> =
-        ["sh", "-c", RECEIVE, "sh"].iter().map(OsString::from).chain([destination.to_owned()]).collect();
+    let line = Peer::of(context, name)?.receive(destination)?;
     let total = pack::total(sources);
     let bar = if total >= BAR_FROM { context.progress.bar(Some(total)) } else { None };
     let (ours, theirs) = UnixStream::pair().context("can't make a stream")?;
@@ -98,7 +147,7 @@ async fn into_vm(
         let (sources, destination, bar) = (sources.to_owned(), PathBuf::from(destination), bar.clone());
         tokio::task::spawn_blocking(move || send(&sources, &destination, ours, bar.as_ref()))
     };
-    let skipped = transfer(context, name, login, command::line(&argv, None)?, theirs, work).await;
+    let skipped = transfer(context, name, login, line, theirs, work).await;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -152,7 +201,7 @@ async fn out_of_vm(
 ) -> anyhow::Result<()> {
     let source = if source.is_empty() { OsStr::new(".") } else { source };
     let to = Destination::find(destination, paths::own_name(Path::new(source)), several)?;
-    let argv = ["/run/mvm/mvm-guest".into(), "tar-create".into(), source.to_owned()];
+    let line = Peer::of(context, name)?.send(source)?;
     let bar = context.progress.bar(None);
     let (ours, theirs) = UnixStream::pair().context("can't make a stream")?;
     let work = {
@@ -167,7 +216,7 @@ async fn out_of_vm(
             Ok(unpack::unpack(input, &to, bar.as_ref())?.skipped)
         })
     };
-    let skipped = transfer(context, name, login, command::line(&argv, None)?, theirs, work).await;
+    let skipped = transfer(context, name, login, line, theirs, work).await;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

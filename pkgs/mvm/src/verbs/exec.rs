@@ -1,6 +1,7 @@
 //! `mvm exec`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::Outcome;
 use crate::ssh::session::{self, Plan, What};
 use crate::ssh::{self, Login, command};
@@ -50,8 +51,12 @@ impl Args {
             anyhow::bail!("--tty needs a terminal at standard input and output");
         }
         let environment = crate::draft::environment(&self.env)?;
+        let dir = match &self.workdir {
+            Some(dir) => Some(dir.as_os_str()),
+            None => declared::start_dir(context, &self.name)?,
+        };
         let plan = Plan {
-            what: What::Command(command::line(&self.command, self.workdir.as_deref())?),
+            what: What::Command(command::line(&self.command, dir)?),
             terminal: self.tty,
             environment: environment.into_iter().collect(),
             grace: None,

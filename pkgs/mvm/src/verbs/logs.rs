@@ -1,21 +1,24 @@
 //! `mvm logs`.
 
-use crate::context::Context;
+use crate::context::{Context, block_on};
+use crate::declared;
 use crate::exit::{Exit, Outcome};
 use crate::output;
 use anyhow::{Context as _, bail};
 use inotify::{EventMask, Inotify, WatchMask};
+use mvm_gate::protocol::{Answer, Call, Log};
 use mvm_spec::VmName;
 use mvm_spec::workload::{Workload, is_process_name};
 use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Shows what a VM printed on its console, or what one of its processes printed.
 ///
-/// On a terminal, control characters are shown as ^X: what a guest prints must not steer your terminal.
+/// On a terminal, control characters are shown as ^X: what a guest prints must not steer your terminal. Of a VM that this
+/// host declares it is in the journal, which members of the group microvm-dev need not be able to read for that.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mvm logs web
@@ -44,8 +47,8 @@ impl Args {
     /// Shows the log.
     pub fn run(self, context: &Context) -> Outcome {
         context.expect_vm(&self.name)?;
-        if crate::declared::is_declared(context, &self.name) {
-            return self.journal();
+        if declared::is_declared(context, &self.name) {
+            return block_on(self.journal(context));
         }
         let paths = context.store.paths(&self.name);
         let path = match &self.process {
@@ -56,7 +59,7 @@ impl Args {
         // Watched before it is read, so that nothing falls between.
         let dir = path.parent().unwrap_or(&paths.dir);
         let watch = if self.follow { Some(watch(dir)?) } else { None };
-        let mut log = Log { path, open: None };
+        let mut log = Growing { path, open: None };
         let text = log.more()?;
         show(last_lines(&text, self.lines))?;
         let Some(mut inotify) = watch else {
@@ -81,27 +84,37 @@ impl Args {
 }
 
 impl Args {
-    /// A declared VM's console and VMM are in the journal of its unit. journalctl(1) takes this process' place: it knows
-    /// best who may read what, and how to page.
-    fn journal(&self) -> Outcome {
+    /// A declared VM's console, and what its units say, is in the journal, which the gate reads for members of the group.
+    async fn journal(&self, context: &Context) -> Outcome {
         if let Some(process) = &self.process {
             bail!(
                 "VM `{0}` is declared: what its units print is in its own journal: mvm exec {0} -- journalctl --unit {process}",
                 self.name
             );
         }
-        let mut command = std::process::Command::new("journalctl");
-        command.arg("--unit").arg(crate::declared::unit::unit(&self.name));
-        if !self.vmm {
-            command.arg("--output=cat");
+        let call = Call::Logs {
+            vm: self.name.clone(),
+            what: if self.vmm { Log::Units } else { Log::Console },
+            lines: self.lines.map(|lines| u32::try_from(lines).unwrap_or(u32::MAX)),
+            follow: self.follow,
+        };
+        let (answer, stream) = declared::open(&call).await?;
+        if answer != Answer::Logs {
+            bail!(declared::unexpected(&answer));
         }
-        if let Some(lines) = self.lines {
-            command.arg(format!("--lines={lines}"));
+        let mut text = BufReader::new(stream);
+        let mut line = Vec::new();
+        let mut nothing = true;
+        // Whole lines, so that no character is shown in halves.
+        while text.read_until(b'\n', &mut line).await.context("the gate broke off")? > 0 {
+            show(&line)?;
+            line.clear();
+            nothing = false;
         }
-        if self.follow {
-            command.arg("--follow");
+        if nothing {
+            context.progress.note(&format!("{} printed nothing yet", self.name));
         }
-        Err(command.exec()).context("can't run journalctl, which has what declared VMs print")
+        Ok(Exit::SUCCESS)
     }
 }
 
@@ -133,13 +146,13 @@ fn watch(dir: &Path) -> anyhow::Result<Inotify> {
     Ok(inotify)
 }
 
-/// A log that may be renamed away and begun anew, or emptied, while it is read.
-struct Log {
+/// A file that may be renamed away and begun anew, or emptied, while it is read.
+struct Growing {
     path: PathBuf,
     open: Option<File>,
 }
 
-impl Log {
+impl Growing {
     /// What was added since the last call.
     fn more(&mut self) -> anyhow::Result<Vec<u8>> {
         let failed = || format!("can't read {}", self.path.display());
@@ -217,7 +230,7 @@ mod tests {
     fn a_log_is_followed_through_rotation_and_emptying() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
-        let mut log = Log { path: path.clone(), open: None };
+        let mut log = Growing { path: path.clone(), open: None };
         assert_eq!(log.more().unwrap(), b"");
         let mut file = File::create(&path).unwrap();
         file.write_all(b"one\n").unwrap();

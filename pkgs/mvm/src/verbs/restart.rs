@@ -31,7 +31,11 @@ impl Args {
         block_on(async {
             let mut exit = Exit::SUCCESS;
             for name in &names {
-                if stop::stop(context, name, &self.how).await? {
+                let declared = crate::declared::is_declared(context, name) && !self.how.force;
+                if declared && stop::may_lose(context, name, &self.how)? {
+                    crate::declared::restart(context, name).await?;
+                    context.progress.note(&format!("{name} runs"));
+                } else if !declared && stop::stop(context, name, &self.how).await? {
                     crate::boot::ensure(context, name, self.boot.how()).await?;
                     context.progress.note(&format!("{name} runs"));
                 } else {

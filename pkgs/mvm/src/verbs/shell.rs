@@ -1,6 +1,7 @@
 //! `mvm shell`.
 
 use crate::context::{Context, block_on};
+use crate::declared;
 use crate::draft::{self, DraftArgs, HostLimits, Purpose};
 use crate::exit::Outcome;
 use crate::ssh::session::{self, Plan, What};
@@ -56,15 +57,14 @@ impl Args {
             }
             None => of_current_directory(context, self.here)?,
         };
-        let here = if self.here { Some(corresponding(context, &name)?) } else { None };
-        let what = match (self.command.as_slice(), &here) {
+        let dir = match self.here {
+            true => Some(corresponding(context, &name)?),
+            false => declared::start_dir(context, &name)?.map(OsString::from),
+        };
+        let what = match (self.command.as_slice(), dir.as_deref()) {
             ([], None) => What::Shell,
-            // A login shell, as a session without a command has.
-            ([], Some(_)) => {
-                let shell = ["sh", "-c", "exec \"${SHELL:-/bin/sh}\" -l"].map(OsString::from);
-                What::Command(command::line(&shell, here.as_deref())?)
-            }
-            (argv, _) => What::Command(command::line(argv, here.as_deref())?),
+            ([], Some(dir)) => What::Command(command::shell(dir)?),
+            (argv, dir) => What::Command(command::line(argv, dir)?),
         };
         let plan = Plan { what, terminal: on_terminal(), environment: Vec::new(), grace: None };
         block_on(async {
@@ -80,8 +80,8 @@ impl Args {
 /// The directory in the VM that corresponds to the current one; /project for one outside of the project.
 fn corresponding(context: &Context, name: &VmName) -> anyhow::Result<OsString> {
     let dir = std::env::current_dir().context("can't find the current directory")?;
-    let spec = match crate::declared::is_declared(context, name) {
-        true => crate::declared::spec(name)?,
+    let spec = match declared::is_declared(context, name) {
+        true => declared::spec(name)?,
         false => context.store.get(name)?.spec,
     };
     let below = spec.project.and_then(|project| Some(dir.strip_prefix(project.path).ok()?.to_owned()));

@@ -55,9 +55,7 @@ impl Args {
         let mut text = String::new();
         for name in &names {
             if declared::is_declared(context, name) {
-                let dir = context.realm.state_dir.join(".declared").join(name.as_str());
-                keep_keys(context, name, &dir)?;
-                text.push_str(&block(&declared::spec(name)?, &dir, &setting)?);
+                text.push_str(&declared_block(context, name, &setting)?);
                 continue;
             }
             match context.store.get(name) {
@@ -68,9 +66,34 @@ impl Args {
                 Err(error) => bail!(error),
             }
         }
+        if self.names.is_empty() {
+            let declared = declared::all()?.into_iter().map(|(name, _)| name);
+            let declared: Vec<VmName> = declared.filter(|name| !names.contains(name)).collect();
+            // For others than members there is one word, not one for each.
+            let usable = declared::may_use();
+            if !usable && !declared.is_empty() {
+                context.progress.warn(&format!(
+                    "the VMs that this host declares are left out: they are for members of the group `{}`",
+                    mvm_gate::GROUP
+                ));
+            }
+            for name in declared.iter().filter(|_| usable) {
+                match declared_block(context, name, &setting) {
+                    Ok(block) => text.push_str(&block),
+                    Err(error) => context.progress.warn(&format!("{name} is left out: {error:#}")),
+                }
+            }
+        }
         output::print(text)?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// The block of a declared VM, which the gate has the keys of.
+fn declared_block(context: &Context, name: &VmName, setting: &Setting) -> anyhow::Result<String> {
+    let dir = context.realm.state_dir.join(".declared").join(name.as_str());
+    keep_keys(context, name, &dir)?;
+    block(&declared::spec(name)?, &dir, setting)
 }
 
 /// ssh(1) reads keys from files: those that the gate gives for a declared VM are kept among the caller's own.

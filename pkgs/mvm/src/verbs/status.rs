@@ -62,10 +62,15 @@ struct Report {
     /// Its project has changed since its workload was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     outdated: Option<Outdated>,
+    /// Whether this host's configuration declares it.
+    declared: bool,
     directory: PathBuf,
-    /// Space on disk of everything of the VM, in bytes.
-    disk_bytes: u64,
-    changes: ChangesReport,
+    /// Space on disk of everything of the VM, in bytes; none where only root can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+    /// What it changed in its copy of the project; none where only root can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<ChangesReport>,
     /// Ports of this host that lead to it.
     forwards: Vec<ports::Listed>,
     /// Packets refused since its start, if it runs and has a network.
@@ -148,6 +153,7 @@ impl Args {
             Ok((ports, denied))
         })?;
         let (ports, denied) = network;
+        let refused = ports.is_err();
         let forwards = ports.unwrap_or_else(|error| {
             context.progress.warn(&error.to_string());
             Vec::new()
@@ -167,10 +173,11 @@ impl Args {
             memory: None,
             processes: Vec::new(),
             outdated: None,
-            disk_bytes: disk_use(&paths.dir),
-            directory: paths.dir.clone(),
+            declared: true,
             // The directory is root's.
-            changes: ChangesReport::default(),
+            disk_bytes: None,
+            directory: paths.dir.clone(),
+            changes: None,
             forwards,
             denied,
             spec: Some(spec),
@@ -181,7 +188,8 @@ impl Args {
         } else {
             output::print(output::table(&[], lines(&report, &paths)))?
         }
-        Ok(Exit::SUCCESS)
+        // What everybody may know is shown to everybody; it is not all.
+        Ok(if refused { Exit::FAILURE } else { Exit::SUCCESS })
     }
 }
 
@@ -226,14 +234,15 @@ fn report(context: &Context, name: &VmName, running: Option<RunningVm>, network:
         memory,
         processes: Vec::new(),
         outdated: state.as_ref().and_then(|state| state.outdated.clone()),
-        disk_bytes: disk_use(&paths.dir),
+        declared: false,
+        disk_bytes: Some(disk_use(&paths.dir)),
         directory: paths.dir,
-        changes: ChangesReport {
+        changes: Some(ChangesReport {
             added: changes.count(ChangeKind::Added),
             modified: changes.count(ChangeKind::Modified),
             deleted: changes.count(ChangeKind::Deleted),
             truncated: changes.truncated,
-        },
+        }),
         forwards,
         denied,
         spec,
@@ -273,7 +282,9 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
     if let Some(spec) = &report.spec {
         let project = spec.project.as_ref().map(|project| project.path.display().to_string());
         line("Project", project.unwrap_or_else(|| "none".to_owned()));
-        line("Changes", changes_line(&report.changes));
+        if let Some(changes) = &report.changes {
+            line("Changes", changes_line(changes));
+        }
         line("CPU", spec.resources.vcpu.to_string());
         line("Memory", units::mib(spec.resources.mem_mib));
         line(
@@ -302,6 +313,9 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
         line(
             "Persistent",
             match spec.persistence.enable {
+                true if report.declared => {
+                    format!("yes, with a disk of {}", units::mib(spec.persistence.home_mib))
+                }
                 true => format!("yes, with a home disk of {}", units::mib(spec.persistence.home_mib)),
                 false => "no: changes are gone when it stops".to_owned(),
             },
@@ -324,9 +338,17 @@ fn lines(report: &Report, paths: &VmPaths) -> Vec<Vec<String>> {
             format!("{private} of memory alone, {guest} of it the guest's; {shared} shared with others"),
         );
     }
-    line("Disk", units::bytes(report.disk_bytes));
+    if let Some(bytes) = report.disk_bytes {
+        line("Disk", units::bytes(bytes));
+    }
     line("Directory", report.directory.display().to_string());
-    line("Console", paths.console_log().display().to_string());
+    line(
+        "Console",
+        match report.declared {
+            true => format!("mvm logs {0}; journalctl -u {1}", report.name, unit::unit(&report.name)),
+            false => paths.console_log().display().to_string(),
+        },
+    );
     line(
         "Connect",
         match report.status {

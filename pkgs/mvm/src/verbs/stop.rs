@@ -65,7 +65,10 @@ impl Args {
 /// Stops VM `name`; false if its owner decided otherwise.
 pub async fn stop(context: &Context, name: &VmName, how: &How) -> anyhow::Result<bool> {
     if crate::declared::is_declared(context, name) {
-        return stop_declared(context, name, how).await.map(|()| true);
+        return match may_lose(context, name, how)? {
+            true => stop_declared(context, name, how).await.map(|()| true),
+            false => Ok(false),
+        };
     }
     // A damaged spec must not keep a VM from being stopped; its changes are then kept, too.
     let forgets = context.store.get(name).is_ok_and(|vm| !vm.spec.persistence.enable);
@@ -101,7 +104,26 @@ pub async fn stop(context: &Context, name: &VmName, how: &How) -> anyhow::Result
     Ok(true)
 }
 
-/// Stops a declared VM, which keeps what it changed. Its unit knows how long the guest may take.
+/// Whether the declared VM `name` may lose what it changed in its copy of the project, which only root can look at.
+pub fn may_lose(context: &Context, name: &VmName, how: &How) -> anyhow::Result<bool> {
+    let spec = crate::declared::spec(name)?;
+    let runs = !matches!(unit::status(name)?.state, unit::State::Inactive | unit::State::Failed);
+    if spec.project.is_none() || spec.persistence.enable || how.force || !runs {
+        return Ok(true);
+    }
+    let loss = format!("{name} does not keep what it changed in its copy of the project");
+    if how.yes || !crate::confirm::possible() {
+        context.progress.warn(&format!("{loss}; `persistState` in its declaration would"));
+        return Ok(true);
+    }
+    let agreed = crate::confirm::ask(&format!("{loss}. Stop it?"))?;
+    if !agreed {
+        context.progress.note(&format!("{name} goes on"));
+    }
+    Ok(agreed)
+}
+
+/// Stops a declared VM. Its unit knows how long the guest may take.
 async fn stop_declared(context: &Context, name: &VmName, how: &How) -> anyhow::Result<()> {
     let already = matches!(unit::status(name)?.state, unit::State::Inactive | unit::State::Failed);
     let progress = &context.progress;
@@ -110,7 +132,8 @@ async fn stop_declared(context: &Context, name: &VmName, how: &How) -> anyhow::R
         if how.force && !already {
             unit::act(unit::Action::Kill, name).await?;
         }
-        unit::act(unit::Action::Stop, name).await
+        unit::act(unit::Action::Stop, name).await?;
+        unit::settled(name).await
     };
     let stopped = progress.during(stopping).await;
     progress.done();
