@@ -1,6 +1,7 @@
 //! The plan: from what a project needs to what its VM gets. Pure; nothing is asked of the host.
 
 mod forwards;
+mod guest;
 mod nixos;
 mod processes;
 mod programs;
@@ -9,6 +10,7 @@ mod show;
 mod toolchains;
 
 pub use forwards::PlannedForward;
+pub use guest::{Guest, guest};
 pub use nixos::declaration;
 pub use processes::PlannedProcess;
 pub use programs::PlannedPackage;
