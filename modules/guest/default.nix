@@ -3,6 +3,7 @@
 {
   imports = [
     ./options.nix
+    ./devenv.nix
     ./identity.nix
     ./login.nix
     ./network.nix

@@ -7,6 +7,7 @@
 }:
 let
   inherit (vmSpec) user;
+  inherit (import ../lib) quote;
   keys = config.services.microvm-dev-guest.authorizedKeys;
   # On a persistent /var, since / goes with each stop.
   homes = if vmSpec.persistence.enable then "/var/home" else "/home";
@@ -55,5 +56,7 @@ in
   # There is no password to ask for.
   security.sudo.wheelNeedsPassword = false;
 
-  environment.variables = lib.mapAttrs (_: lib.mkDefault) (vmSpec.environment or { });
+  environment.variables = lib.mapAttrs (_: value: lib.mkDefault (quote.inDoubleQuotes value)) (
+    vmSpec.environment or { }
+  );
 }

@@ -6,5 +6,6 @@
   instances = import ./instances.nix;
   names = import ./names.nix;
   ports = import ./ports.nix;
+  quote = import ./quote.nix;
   spec = import ./spec.nix;
 }

@@ -1,5 +1,6 @@
 //! `mvm-devenv detect`.
 
+use crate::plan;
 use crate::project::{Certainty, Project};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ pub struct Args {
     /// The project: a directory of it.
     #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
     dir: PathBuf,
-    /// Print JSON: an object.
+    /// Print JSON: an object. It has what a NixOS guest gets, too: the option `devenv.fromFile` reads it.
     #[arg(long)]
     json: bool,
 }
@@ -19,7 +20,22 @@ impl Args {
     /// Detects and prints.
     pub fn run(self) -> anyhow::Result<()> {
         let project = crate::detect::detect(&self.dir)?;
-        if self.json { super::print_json(&project) } else { super::print(&shown(&project)) }
+        if self.json { super::print_json(&Output::of(&project)) } else { super::print(&shown(&project)) }
+    }
+}
+
+/// The project, and what a NixOS guest for it gets.
+#[derive(serde::Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    project: &'a Project,
+    nixos: plan::Guest,
+}
+
+impl<'a> Output<'a> {
+    fn of(project: &'a Project) -> Self {
+        let nixos = plan::guest(&plan::plan(project, plan::default_name(project)));
+        Self { project, nixos }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The plan: from what a project needs to what its VM gets. Pure; nothing is asked of the host.
 
 mod forwards;
+mod guest;
 mod nixos;
 mod processes;
 mod programs;
@@ -10,6 +11,7 @@ mod toolchains;
 mod workload;
 
 pub use forwards::PlannedForward;
+pub use guest::{Guest, guest};
 pub use nixos::declaration;
 pub use processes::PlannedProcess;
 pub use programs::PlannedPackage;

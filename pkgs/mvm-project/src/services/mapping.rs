@@ -129,7 +129,7 @@ impl Run {
     pub fn unit(&mut self, name: &str, package: &str, arguments: &[String]) -> &mut Self {
         let words: Vec<String> = arguments.iter().map(|word| systemd_word(word)).collect();
         let start = NixValue::Interpolated(vec![
-            NixValue::Code(format!("pkgs.lib.getExe pkgs.{package}")),
+            NixValue::program(package),
             NixValue::Text(format!(" {}", words.join(" "))),
         ]);
         let room = |rest: &str| format!("systemd.services.{name}.{rest}");

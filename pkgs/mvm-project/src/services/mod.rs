@@ -19,6 +19,7 @@ mod mongodb;
 mod mysql;
 mod nats;
 mod nginx;
+mod nix_json;
 mod nix_value;
 mod opensearch;
 mod postgres;

@@ -66,12 +66,12 @@ fn run(settings: &Settings<'_>) -> Run {
         "services.mysql.package",
         match settings.get(&["package"]) {
             Some(Datum::Package { package }) => package.into(),
-            _ => NixValue::Code("pkgs.mariadb".to_owned()),
+            _ => NixValue::package("mariadb"),
         },
     );
     if !statements.is_empty() {
-        let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&statements));
-        run.option("services.mysql.initialScript", NixValue::Code(code));
+        let script = NixValue::File { name: "initial.sql".to_owned(), text: statements };
+        run.option("services.mysql.initialScript", script);
     }
     run.variable("MYSQL_HOST", "127.0.0.1").variable("MYSQL_TCP_PORT", "{main}");
     run.remarks.extend(settings.remarks());

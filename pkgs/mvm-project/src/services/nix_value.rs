@@ -1,4 +1,4 @@
-//! Values of NixOS options, and how they are written.
+//! Values of NixOS options, and how they are written in Nix. How they are written in JSON, `nix_json` says.
 
 use crate::project::{Datum, PackageRef, Part, Template};
 use crate::quote;
@@ -19,8 +19,19 @@ pub enum NixValue {
     Text(String),
     /// A string with code in it; [`NixValue::Text`] is text here, anything else is interpolated.
     Interpolated(Vec<NixValue>),
-    /// Code as it is.
-    Code(String),
+    /// A package.
+    Package(PackageRef),
+    /// The path of a package's main program.
+    Program(PackageRef),
+    /// The name of the user whom the project belongs to in the guest.
+    User,
+    /// A file in the store.
+    File {
+        /// Its name.
+        name: String,
+        /// What is in it.
+        text: String,
+    },
     /// A list.
     List(Vec<NixValue>),
     /// A set.
@@ -53,7 +64,7 @@ impl From<String> for NixValue {
 
 impl From<&PackageRef> for NixValue {
     fn from(package: &PackageRef) -> Self {
-        Self::Code(package.expression())
+        Self::Package(package.clone())
     }
 }
 
@@ -65,7 +76,7 @@ impl From<&Template> for NixValue {
         let part = |part: &Part| match part {
             Part::Text(text) => Self::Text(text.clone()),
             Part::Package { package } => package.into(),
-            Part::Program { program } => Self::Code(format!("pkgs.lib.getExe {}", program.expression())),
+            Part::Program { program } => Self::Program(program.clone()),
             Part::Unknown { unknown } => Self::Text(format!("<not known: {unknown}>")),
         };
         Self::Interpolated(template.0.iter().map(part).collect())
@@ -114,7 +125,12 @@ impl NixValue {
                 };
                 format!("\"{}\"", parts.iter().map(part).collect::<String>())
             }
-            Self::Code(code) => code.clone(),
+            Self::Package(package) => package.expression(),
+            Self::Program(package) => format!("pkgs.lib.getExe {}", package.expression()),
+            Self::User => "vmSpec.user.name".to_owned(),
+            Self::File { name, text } => {
+                format!("pkgs.writeText {} {}", quote::nix(name), quote::nix(text))
+            }
             Self::List(items) if items.is_empty() => "[ ]".to_owned(),
             Self::List(items) => {
                 let lines: String =
@@ -131,10 +147,30 @@ impl NixValue {
         }
     }
 
+    /// A package of nixpkgs, by its name at the top.
+    pub fn package(name: &str) -> Self {
+        Self::Package(PackageRef { attr: vec![name.to_owned()], input: None, changed: None })
+    }
+
+    /// The path of the main program of a package of nixpkgs.
+    pub fn program(package: &str) -> Self {
+        Self::Program(PackageRef { attr: vec![package.to_owned()], input: None, changed: None })
+    }
+
+    /// A package in it that is of another input than nixpkgs, and so out of a guest's reach.
+    pub fn foreign(&self) -> Option<&PackageRef> {
+        match self {
+            Self::Package(package) | Self::Program(package) => package.input.is_some().then_some(package),
+            Self::Interpolated(parts) | Self::List(parts) => parts.iter().find_map(Self::foreign),
+            Self::Set(set) => set.values().find_map(Self::foreign),
+            _ => None,
+        }
+    }
+
     /// As an element of a list, where calls need parentheses.
     fn element(&self, indent: usize) -> String {
         match self {
-            Self::Code(code) if code.contains(' ') => format!("({code})"),
+            Self::Program(_) | Self::File { .. } => format!("({})", self.code(indent)),
             other => other.code(indent),
         }
     }

@@ -118,7 +118,7 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
             "services.postgresql.ensureUsers",
             NixValue::List(vec![NixValue::Set(
                 [
-                    ("name".to_owned(), NixValue::Code("vmSpec.user.name".to_owned())),
+                    ("name".to_owned(), NixValue::User),
                     (
                         "ensureClauses".to_owned(),
                         NixValue::Set([("superuser".to_owned(), true.into())].into()),
@@ -133,12 +133,12 @@ fn nixos(settings: &Settings<'_>, port: u16, run: &mut Run) {
     }
     let statements = statements(settings);
     if !statements.is_empty() {
-        let script: String = statements
+        let text = statements
             .iter()
             .map(|(database, text)| format!("\\connect {}\n{text}\n", sql::identifier(database)))
             .collect();
-        let code = format!("pkgs.writeText \"initial.sql\" {}", crate::quote::nix(&script));
-        run.option("services.postgresql.initialScript", NixValue::Code(code));
+        let script = NixValue::File { name: "initial.sql".to_owned(), text };
+        run.option("services.postgresql.initialScript", script);
     }
 }
 
