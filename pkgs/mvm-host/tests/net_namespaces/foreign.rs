@@ -318,7 +318,8 @@ fn nft_takes_whatever_is_rendered() {
                 forwards: known.into_values().collect(),
             }
         });
-        let config = Config { failure_persistence: None, ..Config::with_cases(48) };
+        // Each is eight processes, and all of it is done twice.
+        let config = Config { failure_persistence: None, ..Config::with_cases(24) };
         TestRunner::new(config)
             .run(&strategy, |rules| {
                 let text = render(&rules);
