@@ -23,6 +23,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures mvm against virtme-ng.")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="runs of each whole boot (default 7)")
     parser.add_argument("--execs", type=int, default=30, metavar="N", help="runs of each short command (default 30)")
+    parser.add_argument("--soak", type=int, metavar="N", help="instead: start N VMs from a template while all processors are busy; count what fails")
     parser.add_argument("--no-peer", action="store_true", help="leave virtme-ng out")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reference/performance.md")
@@ -141,6 +142,47 @@ def copies_together(options, scratch, project):
             ten.append(timed("mvm", "start", *names))
             run("mvm", "stop", "--force", "--yes", *names)
     return Samples(one), Samples(ten)
+
+
+# What only computes, for about a second.
+LOOP = (sys.executable, "-c", "sum(range(20_000_000))")
+
+
+def loops_together(options):
+    """Wall time of a program that only computes, and of ten of them together: what the processors allow."""
+
+    def together(number):
+        start = time.perf_counter()
+        for loop in [subprocess.Popen(LOOP) for _ in range(number)]:
+            loop.wait()
+        return (time.perf_counter() - start) * 1000
+
+    return tuple(Samples(together(number) for _ in range(max(3, options.runs // 3))) for number in (1, COPIES))
+
+
+def soak(options, scratch):
+    """Starts VMs one after the other while every processor has a program that computes without end."""
+    project = scratch / "project"
+    project.mkdir()
+    busy = [subprocess.Popen((sys.executable, "-c", "while True: pass")) for _ in range(2 * (os.cpu_count() or 1))]
+    failed, booted = [], 0
+    try:
+        with vms(scratch, "soak"):
+            for turn in range(options.soak):
+                result = subprocess.run(("mvm", "-v", "run", "--", "true"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=project)
+                if result.returncode:
+                    failed.append(result.stderr)
+                booted += "was booted" in result.stderr
+                if (turn + 1) % 10 == 0:
+                    progress(f"  {turn + 1} of {options.soak}: {len(failed)} failed, {booted} not from a template")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    for text in failed:
+        progress(text)
+    print(f"{options.soak} starts, {len(failed)} failed, {booted} not from a template")
+    return 1 if failed or booted else 0
 
 
 def idle_memory(scratch, project, how):
@@ -344,6 +386,9 @@ def measure(options, scratch):
     one, ten = copies_together(options, scratch, project)
     ratio = ten.median / one.median
     row("`mvm start` of ten copies together / of one", f"{ratio:.1f} ({ten})", "at most 4", ratio, "")
+    one, ten = loops_together(options)
+    ratio = ten.median / one.median
+    row("the same of a program that only computes", f"{ratio:.1f}", "", ratio, "")
     progress("idle VMs")
     (warm_private, warm_guest), (cold_private, cold_guest) = (idle_memory(scratch, project, how) for how in ([], ["--cold"]))
     text = f"{warm_private:.0f} MiB ({warm_guest:.0f} the guest's); cold {cold_private:.0f} MiB ({cold_guest:.0f})"
@@ -405,6 +450,8 @@ def main():
         sys.exit("bench: run scripts/bench, which prepares the tools")
     os.environ["MVM_KERNEL"] = str(options.kernel)
     with tempfile.TemporaryDirectory(prefix="mvm-bench-") as scratch:
+        if options.soak:
+            sys.exit(soak(options, pathlib.Path(scratch)))
         result = measure(options, pathlib.Path(scratch))
     text = markdown(result, options)
     print(json.dumps(result, indent=2) if options.json else text)
