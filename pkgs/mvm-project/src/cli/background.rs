@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use mvm_spec::VmName;
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,7 +60,12 @@ fn watch_dir() -> anyhow::Result<PathBuf> {
         .or_else(|| Some(var("HOME")?.join(".cache/microvm-dev")))
         .context("HOME is not set; set it, or MVM_CACHE_DIR")?;
     let dir = cache.join("watch");
-    std::fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
+    // As `mvm` makes it.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("can't make {}", dir.display()))?;
     Ok(dir)
 }
 

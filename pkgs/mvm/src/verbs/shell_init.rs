@@ -58,8 +58,9 @@ function mvmcd
     echo 'usage: mvmcd VM' >&2
     return 2
   end
-  set -l dir (@MVM@ project -- $argv[1] | string collect; exit $pipestatus[1])
-  or return
+  # What failed has said why, and printed nothing.
+  set -l dir (@MVM@ project -- $argv[1] | string collect)
+  test -n \"$dir\"; or return 1
   cd -- $dir
 end
 ";
