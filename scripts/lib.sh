@@ -14,7 +14,7 @@ cache=${MVM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/microvm-dev}
 # Debian packages by purpose. Lists, so that each script names what it needs and nothing more.
 packages_build=(gcc libc6-dev make pkg-config libseccomp-dev libcap-ng-dev git ca-certificates)
 packages_run=(qemu-system-x86 passt nftables iproute2 dnsmasq-base e2fsprogs openssh-client)
-packages_test=(openssh-sftp-server rsync attr kmod xz-utils shellcheck tmux python3 procps util-linux systemd systemd-container dbus nix-bin direnv zsh fish nodejs)
+packages_test=(openssh-sftp-server rsync attr kmod xz-utils shellcheck tmux python3 procps util-linux systemd systemd-container dbus nix-bin direnv zsh fish nodejs polkitd)
 packages_bench=(python3 python3-venv kmod busybox-static)
 packages_bench_network=(python3 socat iptables util-linux)
 packages_bench_project=(python3 direnv util-linux)

@@ -98,8 +98,9 @@ impl Gate {
             .expect("systemd-socket-activate (package systemd)");
         let gate = Self { dir, process, group: group.gid.as_raw() };
         let begun = Instant::now();
-        while !gate.socket().exists() {
-            assert!(begun.elapsed() < DEADLINE, "the socket did not appear");
+        // It is there a moment before anybody listens.
+        while UnixStream::connect(gate.socket()).is_err() {
+            assert!(begun.elapsed() < DEADLINE, "nothing listened at the socket");
             std::thread::sleep(Duration::from_millis(10));
         }
         std::fs::set_permissions(gate.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
