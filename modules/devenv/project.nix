@@ -49,9 +49,9 @@ let
           default = false;
           example = true;
           description = ''
-            Whether the guest is what `microvm.json` in {option}`devenv.source` says, a file that `mvm-devenv detect --json
-            >microvm.json` makes and that is committed with the project. {option}`projectDir` is no place to look in: it is a
-            directory of the running host, which evaluating the host must not depend on.
+            Whether the guest is what `microvm.json` in {option}`devenv.source` says, a file that is committed with the
+            project (`mvm-devenv detect --json` prints it). {option}`projectDir` is no place to look in: it is a directory
+            of the running host, which evaluating the host must not depend on.
           '';
         };
 

@@ -45,7 +45,7 @@ rustPlatform.buildRustPackage (
       ln -s ${microvm-dev-guest}/bin/mvm-guest $out/libexec/microvm-dev/mvm-guest
     ''
     + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
-      $out/bin/mvm man man && installManPage man/*
+      $out/bin/mvm man man && $out/bin/mvm-devenv man man && installManPage man/*
       for shell in bash fish zsh; do $out/bin/mvm completions $shell >mvm.$shell; done
       installShellCompletion --cmd mvm mvm.bash mvm.fish mvm.zsh
     '';

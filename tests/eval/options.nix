@@ -44,6 +44,7 @@ in
     expected = [
       "forwardPorts.*.guest"
       "forwardPorts.*.host"
+      "processes.<name>.exec"
       "shares.*.mountPoint"
       "shares.*.source"
       "shares.*.tag"

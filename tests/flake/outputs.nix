@@ -100,8 +100,10 @@ in
           inherit program;
         })
         {
+          create-microvm-env = "create-microvm-env";
           default = "mvm";
           mvm = "mvm";
+          mvm-devenv = "mvm-devenv";
           mvm-ports = "mvm-ports";
           mvm-spec = "mvm-spec";
         };
