@@ -7,8 +7,40 @@ let
     cloud-hypervisor = world.runner desk "vmm-1";
     firecracker = world.runner odd "late-1";
   };
+  # Those that no host of the other tests has. No shares, so that each has what all have.
+  others = [
+    "alioth"
+    "crosvm"
+    "kvmtool"
+    "stratovirt"
+  ];
+  rest = world.hosts.of {
+    vms = lib.genAttrs others (hypervisor: {
+      inherit hypervisor;
+    });
+  } [ ];
 in
 {
+  "each of the others has a guest and a start script, and no message" = {
+    expr = {
+      failed = world.failed rest;
+      built = lib.genAttrs others (
+        name:
+        lib.all (built: lib.hasSuffix ".drv" built.drvPath) [
+          (world.guest rest name).system.build.toplevel
+          (world.guest rest name).microvm.declaredRunner
+        ]
+      );
+    };
+    expected = {
+      failed = [ ];
+      built = lib.genAttrs others (_: true);
+    };
+  };
+  "and there are no more than are tried" = {
+    expr = lib.attrNames (import ../../modules/lib).hypervisors;
+    expected = lib.sort lib.lessThan (others ++ lib.attrNames runners);
+  };
   "three of them run what is declared" = {
     expr = lib.mapAttrs (_: builtins.isString) runners;
     expected = {

@@ -73,9 +73,17 @@ fn the_modules_are_tested_with_the_file_that_is_printed() {
 fn the_project_that_the_modules_are_tested_with_has_every_service() {
     let file = std::fs::read_to_string(contract("microvm.json")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&file).unwrap();
-    let names: Vec<&str> =
-        file["services"].as_array().unwrap().iter().map(|service| service["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = file["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|service| service["name"].as_str().unwrap())
+        .collect();
     for mapping in mvm_project::services::ALL {
-        assert!(names.contains(&mapping.name), "{} is not in tests/contract/project/devenv.nix", mapping.name);
+        assert!(
+            names.contains(&mapping.name),
+            "{} is not in tests/contract/project/devenv.nix",
+            mapping.name
+        );
     }
 }
