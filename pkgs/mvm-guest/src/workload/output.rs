@@ -189,6 +189,9 @@ mod tests {
                 break output;
             }
         };
-        assert!(said.contains(&format!("{lost} bytes were lost")) && said.ends_with("[mvm] again\n"), "{said}");
+        assert!(
+            said.contains(&format!("{lost} bytes were lost")) && said.ends_with("[mvm] again\n"),
+            "{said}"
+        );
     }
 }
