@@ -14,6 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What a script does that waits for its end. No child is left behind: unlike a guest's, this machine's init may take its time
+/// to wait for orphans.
+const IDLE: &str = "while :; do sleep 0.05; done";
+
 /// Has the guest run `processes`, in its project's directory.
 async fn run(guest: &mut Guest, processes: Value) {
     let json = json!({ "version": 1, "workingDirectory": guest.project(), "processes": processes });
@@ -127,7 +131,10 @@ async fn what_can_not_run_says_why_and_what_waits_for_it_says_so() {
 #[tokio::test]
 async fn a_live_change_touches_only_what_differs() {
     let mut guest = Guest::start().await;
-    let sleeper = |name: &str, word: &str| json!({ "name": name, "exec": format!("echo {word} >> {name}; trap 'echo ended >> {name}; exit' TERM; sleep 1000 & wait") });
+    let sleeper = |name: &str, word: &str| {
+        let exec = format!("trap 'echo ended >> {name}; exit' TERM; echo {word} >> {name}; {IDLE}");
+        json!({ "name": name, "exec": exec, "ready": format!("grep -q {word} {name}") })
+    };
     run(&mut guest, json!([sleeper("same", "a"), sleeper("changed", "a"), sleeper("gone", "a")])).await;
     let before = report(&mut guest, "three to run", all(ProcessPhase::Ready)).await;
     run(&mut guest, json!([sleeper("new", "a"), sleeper("changed", "b"), sleeper("same", "a")])).await;
@@ -153,9 +160,10 @@ async fn a_live_change_touches_only_what_differs() {
 async fn power_off_ends_processes_in_reverse_order_and_their_last_words_arrive() {
     let mut guest = Guest::start().await;
     let process = |name: &str, after: &[&str]| {
-        let exec =
-            format!("trap 'echo {name} >> ends; echo goodbye; exit' TERM; echo hello; sleep 1000 & wait");
-        json!({ "name": name, "exec": exec, "after": after, "ready": "true" })
+        let exec = format!(
+            "trap 'echo {name} >> ends; echo goodbye; exit' TERM; echo hello; touch up-{name}; {IDLE}"
+        );
+        json!({ "name": name, "exec": exec, "after": after, "ready": format!("test -e up-{name}") })
     };
     let mut logs = guest.open().await;
     logs.write_all(&[StreamKind::Logs as u8]).await.unwrap();
