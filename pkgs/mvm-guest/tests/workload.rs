@@ -195,7 +195,9 @@ async fn power_off_ends_processes_in_reverse_order_and_their_last_words_arrive()
     guest.ended().await;
     let printed = tokio::time::timeout(DEADLINE, reading).await.unwrap().unwrap();
     for name in ["db", "api", "web"] {
-        assert_eq!(printed[name], "hello\ngoodbye\n");
+        // Between them some shells say what became of `sleep`.
+        let printed = &printed[name];
+        assert!(printed.starts_with("hello\n") && printed.ends_with("goodbye\n"), "{printed}");
     }
 }
 
