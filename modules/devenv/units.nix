@@ -26,6 +26,8 @@ in
           # Projects are in people's homes; it reads names and times.
           ProtectHome = "read-only";
           CapabilityBoundingSet = [ "CAP_DAC_READ_SEARCH" ];
+          # Its mark for `mvm list`.
+          ReadWritePaths = [ "/run/microvm-dev" ];
         };
       };
     }

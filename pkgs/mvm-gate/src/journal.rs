@@ -1,14 +1,43 @@
 //! What VMs print: it is in the journal, which not everybody who may use a VM may read.
 
-use crate::protocol::Log;
+use crate::protocol::{Call, Log};
 use mvm_spec::VmName;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Somebody who reads a log after the answer.
+pub struct Reader {
+    call: Call,
+    stream: UnixStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// Who asked by `call`, on `stream`, and is one of the many that `permit` is for.
+    pub fn new(call: Call, stream: UnixStream, permit: OwnedSemaphorePermit) -> Self {
+        Self { call, stream, _permit: permit }
+    }
+
+    /// Returns when the log is at its end, or the caller has gone.
+    pub async fn run(self) {
+        let Call::Logs { vm, what, lines, follow } = &self.call else { return };
+        let written = async {
+            let stream = self.stream.into_std()?;
+            stream.set_nonblocking(false)?;
+            write(vm, *what, *lines, *follow, stream.into())?.wait().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!("the log of {vm}: {error}");
+        }
+    }
+}
 
 /// Has journalctl(1) write the log to `stream`, until it is at its end or nobody reads. It is killed when dropped.
-pub fn write(
+fn write(
     vm: &VmName,
     what: Log,
     lines: Option<u32>,

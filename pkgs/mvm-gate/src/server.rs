@@ -1,6 +1,6 @@
 //! Answers at the gate.
 
-use crate::journal;
+use crate::journal::Reader;
 use crate::peer::Peer;
 use crate::protocol::{Access, Answer, CALL_MAX, Call};
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 /// How long a caller may take to say what it wants, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,28 +72,6 @@ pub async fn serve(gate: Gate, listener: UnixListener) -> std::io::Result<()> {
                 reader.run().await;
             }
         });
-    }
-}
-
-/// Somebody who reads a log after the answer.
-struct Reader {
-    call: Call,
-    stream: UnixStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Reader {
-    /// Returns when the log is at its end, or the caller has gone.
-    async fn run(self) {
-        let Call::Logs { vm, what, lines, follow } = &self.call else { return };
-        let written = async {
-            let stream = self.stream.into_std()?;
-            stream.set_nonblocking(false)?;
-            journal::write(vm, *what, *lines, *follow, stream.into())?.wait().await
-        };
-        if let Err(error) = written.await {
-            tracing::warn!("the log of {vm}: {error}");
-        }
     }
 }
 
@@ -152,7 +130,7 @@ impl Gate {
             }
         };
         match tokio::time::timeout(PATIENCE, write_frame(&mut stream, &answer)).await {
-            Ok(Ok(())) => reader.map(|(call, permit)| Reader { call, stream, _permit: permit }),
+            Ok(Ok(())) => reader.map(|(call, permit)| Reader::new(call, stream, permit)),
             Ok(Err(error)) => {
                 tracing::debug!(uid, pid, "the caller left before the answer: {error}");
                 None

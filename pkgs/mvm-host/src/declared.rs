@@ -4,7 +4,7 @@
 use crate::realm::Realm;
 use crate::sandbox::mount::{Detached, is_mount_point};
 use crate::store::{Declaration, Store, read_declared};
-use crate::{Error, Result, fault, overlay};
+use crate::{Error, Result, fault, outdated, overlay};
 use mvm_spec::VmName;
 use mvm_spec::latest::Project;
 use nix::mount::{MntFlags, umount2};
@@ -59,6 +59,8 @@ pub fn prepare(realm: &Realm, dir: &Path, name: &VmName) -> Result<Prepared> {
         }
     };
     fault::point("prepare-mounted");
+    // It starts with what the project says now.
+    outdated::clear(Path::new(outdated::DIR), name)?;
     Ok(Prepared { declaration, project, identity })
 }
 

@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod keys;
 pub mod memory_use;
 pub mod net;
+pub mod outdated;
 pub mod overlay;
 pub mod ports;
 pub mod realm;

@@ -1,5 +1,7 @@
 //! `mvm-unit`: what the units of declared VMs run; people use `mvm` and `systemctl`.
 
+mod watch;
+
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mvm_host::realm::{Realm, RealmKind};
@@ -53,6 +55,12 @@ enum Verb {
         /// The VM.
         name: VmName,
     },
+    /// Watches a VM's project until SIGTERM, and marks the VM as outdated when the project says something else than when
+    /// the VM was started. Executes nothing of the project.
+    Watch {
+        /// The VM.
+        name: VmName,
+    },
 }
 
 fn main() -> ExitCode {
@@ -93,6 +101,7 @@ fn run(Cli { declared: dir, verb }: Cli) -> anyhow::Result<()> {
                 eprintln!("mvm-unit: the project of `{name}` is at {}", project.display());
             }
         }
+        Verb::Watch { name } => watch::run(&dir, &name)?,
         Verb::Undo { name } => declared::undo(&realm, &name)?,
     }
     Ok(())

@@ -5,9 +5,9 @@ use crate::declared::{self, unit};
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Tone};
 use crate::units;
-use mvm_host::client;
 use mvm_host::keeper::protocol::{Phase, RunningVm};
 use mvm_host::store::{Outdated, StoredVm, VmState};
+use mvm_host::{client, outdated};
 use mvm_ports::list::summary;
 use mvm_spec::VmName;
 use mvm_spec::egress::Egress;
@@ -15,7 +15,7 @@ use mvm_spec::forward::Forward;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Width of the column of forwards, in characters.
 const PORTS_WIDTH: usize = 40;
@@ -214,7 +214,8 @@ fn declared_rows(context: &Context) -> anyhow::Result<Vec<Row>> {
             let uptime_seconds = unit.uptime.map(|uptime| uptime.as_secs());
             let status = if stored.is_err() { Status::Damaged } else { Status::of_unit(unit.state) };
             let row = row(name, &stored, None, 0);
-            Row { declared: true, status, forwards, uptime_seconds, created_at: None, ..row }
+            let outdated = outdated::get(Path::new(outdated::DIR), &row.name);
+            Row { declared: true, status, forwards, uptime_seconds, created_at: None, outdated, ..row }
         })
         .collect())
 }

@@ -9,12 +9,12 @@ use crate::declared::{self, unit};
 use crate::exit::{Exit, Outcome};
 use crate::{output, units};
 use mvm_gate::protocol::{Answer, Call};
-use mvm_host::client;
 use mvm_host::keeper::protocol::RunningVm;
 use mvm_host::memory_use::MemoryUse;
 use mvm_host::net::counters::Denied;
 use mvm_host::overlay::ChangeKind;
 use mvm_host::store::{Outdated, Store, StoredVm, VmPaths, VmState};
+use mvm_host::{client, outdated};
 use mvm_ports::list::{self as ports, Listing};
 use mvm_spec::workload::ProcessStatus;
 use mvm_spec::{VmName, VmSpec};
@@ -173,7 +173,7 @@ impl Args {
             // The processes are others': their unit counts for them.
             memory: None,
             processes: Vec::new(),
-            outdated: None,
+            outdated: outdated::get(Path::new(outdated::DIR), name),
             declared: true,
             // The directory is root's.
             disk_bytes: None,
