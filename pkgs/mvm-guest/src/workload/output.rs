@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 /// Bytes taken from a process at a time.
 const PIECE: usize = 16 << 10;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 enum Item {
     Piece { process: Arc<str>, bytes: Vec<u8> },
-    Flush(oneshot::Sender<()>),
+    End(oneshot::Sender<()>),
 }
 
 /// The queue.
@@ -27,23 +28,25 @@ enum Item {
 pub struct Queue {
     sender: mpsc::Sender<Item>,
     receiver: Mutex<Option<mpsc::Receiver<Item>>>,
+    sending: Mutex<Option<AbortHandle>>,
 }
 
 impl Queue {
     /// An empty queue, which nobody takes from yet.
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(PIECES);
-        Self { sender, receiver: Mutex::new(Some(receiver)) }
+        Self { sender, receiver: Mutex::new(Some(receiver)), sending: Mutex::default() }
     }
 
     /// Sends what is in the queue, and what comes, on `stream`; a second stream gets nothing.
     pub fn send_on(&self, stream: impl AsyncWrite + Send + Unpin + 'static) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(receiver) = receiver {
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 // A host that has gone shows elsewhere.
                 let _ = send(receiver, stream).await;
             });
+            *self.sending.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         }
     }
 
@@ -52,11 +55,19 @@ impl Queue {
         Outlet { process: name.into(), sender: self.sender.clone(), lost: Arc::default() }
     }
 
-    /// Waits until all that is in the queue now is on its way.
-    pub async fn flush(&self) {
+    /// Waits until all that is in the queue now is on its way, and closes the stream: what is printed later gets lost. An
+    /// open stream would hold up the end of the connection. What the host has not taken within `limit` is lost.
+    pub async fn finish(&self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
-        if self.sender.send(Item::Flush(done)).await.is_ok() {
-            let _ = is_done.await;
+        let finished = async {
+            if self.sender.send(Item::End(done)).await.is_ok() {
+                let _ = is_done.await;
+            }
+        };
+        if tokio::time::timeout(limit, finished).await.is_err()
+            && let Some(task) = self.sending.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            task.abort();
         }
     }
 }
@@ -73,10 +84,11 @@ async fn send(mut items: mpsc::Receiver<Item>, mut stream: impl AsyncWrite + Unp
                     stream.flush().await?;
                 }
             }
-            Item::Flush(done) => {
-                stream.flush().await?;
+            Item::End(done) => {
+                stream.shutdown().await?;
                 // Who asked may have lost patience.
                 let _ = done.send(());
+                break;
             }
         }
     }
@@ -149,9 +161,10 @@ mod tests {
         queue.outlet("db").note("it is up").await;
         let (guest, mut host) = tokio::io::duplex(1 << 20);
         queue.send_on(guest);
-        queue.flush().await;
+        queue.finish(PATIENCE).await;
         assert_eq!(next(&mut host).await, ("web".to_owned(), "hello\n".to_owned()));
         assert_eq!(next(&mut host).await, ("db".to_owned(), "[mvm] it is up\n".to_owned()));
+        assert_eq!(host.read(&mut [0]).await.unwrap(), 0, "and no more");
     }
 
     #[tokio::test(start_paused = true)]

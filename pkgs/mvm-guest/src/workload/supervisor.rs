@@ -69,7 +69,7 @@ impl Supervisor {
         if let Some(actor) = actor {
             let _ = actor.await;
         }
-        let _ = tokio::time::timeout(LAST_WORDS, self.queue.flush()).await;
+        self.queue.finish(LAST_WORDS).await;
     }
 }
 

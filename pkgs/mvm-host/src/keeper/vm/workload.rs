@@ -6,7 +6,7 @@ use crate::keeper::logs::Logs;
 use crate::keeper::machine::Attempt;
 use crate::{Error, Result};
 use mvm_spec::control::{StreamKind, ToGuest};
-use mvm_spec::workload::{ProcessStatus, Workload};
+use mvm_spec::workload::{ProcessPhase, ProcessStatus, Workload};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ impl Life {
     pub(super) async fn begin_workload(&mut self, attempt: &mut Attempt) {
         let paths = self.keeper.store.paths(self.name());
         crate::keeper::logs::begin(&paths, &names(&attempt.workload));
+        // Until the guest says more.
+        self.facts.borrow_mut().processes = attempt.workload.processes.iter().map(|process| unknown(&process.name)).collect();
         if !attempt.workload.processes.is_empty()
             && let Err(error) = self.take_logs(attempt).await
         {
@@ -76,6 +78,17 @@ impl Life {
             process
         });
         self.facts.borrow_mut().processes = known.take(names.len()).collect();
+    }
+}
+
+/// That of a process of which the guest has said nothing.
+fn unknown(name: &str) -> ProcessStatus {
+    ProcessStatus {
+        name: name.to_owned(),
+        phase: ProcessPhase::Waiting,
+        pid: None,
+        restarts: 0,
+        detail: String::new(),
     }
 }
 
