@@ -138,8 +138,7 @@ fn mounts_and_files(config: &GuestConfig) -> anyhow::Result<&'static str> {
 /// What sessions find: the VM's variables and those of its workload, which says where they start.
 fn surroundings(environment: &BTreeMap<String, String>, workload: Option<&Workload>) -> ssh::Surroundings {
     let project = PathBuf::from(mounts::PROJECT);
-    let mut surroundings =
-        ssh::Surroundings { environment: environment.clone(), directories: vec![project] };
+    let mut surroundings = ssh::Surroundings { environment: environment.clone(), directories: vec![project] };
     if let Some(workload) = workload {
         surroundings.environment.extend(workload.environment.clone());
         surroundings.directories.insert(0, PathBuf::from(&workload.working_directory));
@@ -149,8 +148,12 @@ fn surroundings(environment: &BTreeMap<String, String>, workload: Option<&Worklo
 
 /// What the processes of a workload have in common.
 fn settings(config: &GuestConfig, shell: &str, reaper: Reaper) -> Settings {
-    let account = |uid, gid, name: &str, home: PathBuf, shell: &str| {
-        ssh::Account { name: name.to_owned(), uid, gid, home, shell: shell.into() }
+    let account = |uid, gid, name: &str, home: PathBuf, shell: &str| ssh::Account {
+        name: name.to_owned(),
+        uid,
+        gid,
+        home,
+        shell: shell.into(),
     };
     let user = &config.user;
     Settings {

@@ -101,7 +101,9 @@ impl<M: Machine> Control<M> {
         let (report, mut reports) = Reporter::new();
         let writing = tokio::spawn(async move {
             while let Some(message) = reports.recv().await {
-                if write_frame(&mut writer, &message).await.is_err() {
+                // Whoever else may report, say how processes are, has nothing to say after this.
+                let last = matches!(message, ToHost::PoweringOff | ToHost::Failed { .. });
+                if write_frame(&mut writer, &message).await.is_err() || last {
                     break;
                 }
             }
@@ -119,7 +121,6 @@ impl<M: Machine> Control<M> {
             report.send(ToHost::PoweringOff);
         }
         // The writer ends once everything is written.
-        drop(report);
         let _ = writing.await;
         let _ = self.done.send(()).await;
     }

@@ -14,6 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What a script does that waits for its end. No child is left behind: unlike a guest's, this machine's init may take its time
+/// to wait for orphans.
+const IDLE: &str = "while :; do sleep 0.05; done";
+
 /// Has the guest run `processes`, in its project's directory.
 async fn run(guest: &mut Guest, processes: Value) {
     let json = json!({ "version": 1, "workingDirectory": guest.project(), "processes": processes });
@@ -22,7 +26,11 @@ async fn run(guest: &mut Guest, processes: Value) {
 }
 
 /// The first report of which `holds`.
-async fn report(guest: &mut Guest, what: &str, holds: impl Fn(&[ProcessStatus]) -> bool) -> Vec<ProcessStatus> {
+async fn report(
+    guest: &mut Guest,
+    what: &str,
+    holds: impl Fn(&[ProcessStatus]) -> bool,
+) -> Vec<ProcessStatus> {
     let mut last = Vec::new();
     let waiting = async {
         loop {
@@ -83,9 +91,11 @@ async fn a_process_that_fails_is_started_again_and_its_setup_is_not_repeated() {
         "setup": "echo setup >> setups",
     }]);
     run(&mut guest, processes).await;
-    let statuses = report(&mut guest, "a pause", |statuses| phase(statuses, "flaky") == ProcessPhase::BackingOff).await;
+    let statuses =
+        report(&mut guest, "a pause", |statuses| phase(statuses, "flaky") == ProcessPhase::BackingOff).await;
     assert!(statuses[0].detail.contains("exit code 3; starts again"), "{statuses:?}");
-    let up = |statuses: &[ProcessStatus]| statuses[0].restarts == 3 && statuses[0].phase == ProcessPhase::Ready;
+    let up =
+        |statuses: &[ProcessStatus]| statuses[0].restarts == 3 && statuses[0].phase == ProcessPhase::Ready;
     report(&mut guest, "the fourth run", up).await;
     assert_eq!(file(&guest, "setups"), "setup\n");
 }
@@ -110,7 +120,10 @@ async fn what_can_not_run_says_why_and_what_waits_for_it_says_so() {
     };
     let statuses = report(&mut guest, "all to be settled", settled).await;
     let detail = |name: &str| &statuses.iter().find(|status| status.name == name).unwrap().detail;
-    assert!(detail("db").contains("no-such-server") && detail("db").contains("server-package"), "{statuses:?}");
+    assert!(
+        detail("db").contains("no-such-server") && detail("db").contains("server-package"),
+        "{statuses:?}"
+    );
     assert!(detail("broken").contains("preparation ended with exit code 1"), "{statuses:?}");
     assert!(detail("lost").contains("nowhere is not there"), "{statuses:?}");
 }
@@ -119,7 +132,8 @@ async fn what_can_not_run_says_why_and_what_waits_for_it_says_so() {
 async fn a_live_change_touches_only_what_differs() {
     let mut guest = Guest::start().await;
     let sleeper = |name: &str, word: &str| {
-        json!({ "name": name, "exec": format!("echo {word} >> {name}; trap 'echo ended >> {name}; exit' TERM; sleep 1000 & wait") })
+        let exec = format!("trap 'echo ended >> {name}; exit' TERM; echo {word} >> {name}; {IDLE}");
+        json!({ "name": name, "exec": exec, "ready": format!("grep -q {word} {name}") })
     };
     run(&mut guest, json!([sleeper("same", "a"), sleeper("changed", "a"), sleeper("gone", "a")])).await;
     let before = report(&mut guest, "three to run", all(ProcessPhase::Ready)).await;
@@ -128,7 +142,9 @@ async fn a_live_change_touches_only_what_differs() {
         statuses.iter().any(|status| status.name == "new") && all(ProcessPhase::Ready)(statuses)
     })
     .await;
-    let pid = |statuses: &[ProcessStatus], name: &str| statuses.iter().find(|status| status.name == name).unwrap().pid;
+    let pid = |statuses: &[ProcessStatus], name: &str| {
+        statuses.iter().find(|status| status.name == name).unwrap().pid
+    };
     assert_eq!(pid(&before, "same"), pid(&after, "same"));
     assert_ne!(pid(&before, "changed"), pid(&after, "changed"));
     assert_eq!(after.len(), 3);
@@ -144,8 +160,10 @@ async fn a_live_change_touches_only_what_differs() {
 async fn power_off_ends_processes_in_reverse_order_and_their_last_words_arrive() {
     let mut guest = Guest::start().await;
     let process = |name: &str, after: &[&str]| {
-        let exec = format!("trap 'echo {name} >> ends; echo goodbye; exit' TERM; echo hello; sleep 1000 & wait");
-        json!({ "name": name, "exec": exec, "after": after, "ready": "true" })
+        let exec = format!(
+            "trap 'echo {name} >> ends; echo goodbye; exit' TERM; echo hello; touch up-{name}; {IDLE}"
+        );
+        json!({ "name": name, "exec": exec, "after": after, "ready": format!("test -e up-{name}") })
     };
     let mut logs = guest.open().await;
     logs.write_all(&[StreamKind::Logs as u8]).await.unwrap();

@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_workload_and_its_processes_survive_the_wire() {
-        let workload = Workload::parse(r#"{ "version": 1, "processes": [{ "name": "web", "exec": "run" }] }"#).unwrap();
+        let workload =
+            Workload::parse(r#"{ "version": 1, "processes": [{ "name": "web", "exec": "run" }] }"#).unwrap();
         let order = ToGuest::Workload(Box::new(workload));
         let json = serde_json::to_string(&order).unwrap();
         assert_eq!(serde_json::from_str::<ToGuest>(&json).unwrap(), order);

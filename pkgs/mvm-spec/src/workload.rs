@@ -157,7 +157,9 @@ pub enum WorkloadError {
         found: Option<u64>,
     },
     /// It would not fit into a frame to the guest.
-    #[error("the workload has {bytes} bytes; at most {BYTES_MAX} are allowed: put long commands into files of the project")]
+    #[error(
+        "the workload has {bytes} bytes; at most {BYTES_MAX} are allowed: put long commands into files of the project"
+    )]
     TooLong {
         /// Its length.
         bytes: usize,

@@ -49,12 +49,7 @@ fn put(place: &Place, name: &str, number: u32) {
         ephemeral: false,
         name: name.clone(),
     };
-    let state = VmState {
-        version: 1,
-        created_at: 1,
-        machine_id: "0".repeat(32),
-        ..VmState::default()
-    };
+    let state = VmState { version: 1, created_at: 1, machine_id: "0".repeat(32), ..VmState::default() };
     let paths = place.store().paths(&name);
     std::fs::create_dir_all(&paths.dir).unwrap();
     std::fs::write(paths.spec(), serde_json::to_string(&spec).unwrap()).unwrap();
@@ -482,7 +477,8 @@ fn a_mark_goes_when_nothing_differs_any_more() {
 #[test]
 fn logs_of_a_process_that_is_not_there_name_those_that_are() {
     let place = Place::new();
-    let workload = r#"{ "version": 1, "processes": [{ "name": "web", "exec": "x" }, { "name": "db", "exec": "x" }] }"#;
+    let workload =
+        r#"{ "version": 1, "processes": [{ "name": "web", "exec": "x" }, { "name": "db", "exec": "x" }] }"#;
     place.mvm(&["create", "vm", "--no-project", "--workload", "-"]).write_stdin(workload).assert().success();
     let said = stderr(&place, &["logs", "vm", "--process", "wbe"], 1);
     assert!(said.contains("web, db"), "{said}");

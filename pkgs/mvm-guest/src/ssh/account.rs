@@ -91,6 +91,9 @@ mod tests {
             shell: "/bin/sh".into(),
         };
         assert_eq!(start_dir(&account, &["/nonexistent".into()]), dir.path());
-        assert_eq!(start_dir(&account, &["/nonexistent".into(), "/usr".into(), "/".into()]), Path::new("/usr"));
+        assert_eq!(
+            start_dir(&account, &["/nonexistent".into(), "/usr".into(), "/".into()]),
+            Path::new("/usr")
+        );
     }
 }

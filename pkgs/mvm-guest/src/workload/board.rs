@@ -86,7 +86,8 @@ fn fresh(name: String) -> ProcessStatus {
 
 /// Those of `names` that are not ready, in words. One that has done its work and ended was ready.
 fn missing(names: &[String], statuses: &[ProcessStatus]) -> String {
-    let phase = |name: &String| statuses.iter().find(|status| status.name == *name).map(|status| status.phase);
+    let phase =
+        |name: &String| statuses.iter().find(|status| status.name == *name).map(|status| status.phase);
     let missing = names.iter().filter_map(|name| match phase(name) {
         Some(ProcessPhase::Ready | ProcessPhase::Ended) => None,
         Some(ProcessPhase::Failed) => Some(format!("{name}, which failed")),
@@ -149,8 +150,10 @@ mod tests {
             board.set(name, |status| status.phase = ProcessPhase::Ready);
         }
         board.arrange(["b", "c", "a"].map(str::to_owned).into_iter(), |name| name == "b");
-        let phases: Vec<_> = board.watch().borrow().iter().map(|status| (status.name.clone(), status.phase)).collect();
-        let expected = [("b", ProcessPhase::Ready), ("c", ProcessPhase::Waiting), ("a", ProcessPhase::Waiting)];
+        let phases: Vec<_> =
+            board.watch().borrow().iter().map(|status| (status.name.clone(), status.phase)).collect();
+        let expected =
+            [("b", ProcessPhase::Ready), ("c", ProcessPhase::Waiting), ("a", ProcessPhase::Waiting)];
         assert_eq!(phases, expected.map(|(name, phase)| (name.to_owned(), phase)));
     }
 }

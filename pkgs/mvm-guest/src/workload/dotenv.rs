@@ -88,9 +88,9 @@ fn split_line(text: &str) -> (&str, &str) {
 
 /// A value without quotes.
 fn plain(text: &str) -> Option<String> {
-    let comment = text.char_indices().find(|(at, character)| {
-        *character == '#' && (*at == 0 || text[..*at].ends_with([' ', '\t']))
-    });
+    let comment = text
+        .char_indices()
+        .find(|(at, character)| *character == '#' && (*at == 0 || text[..*at].ends_with([' ', '\t'])));
     let value = comment.map_or(text, |(at, _)| &text[..at]).trim();
     (!value.contains('\0')).then(|| value.to_owned())
 }

@@ -151,7 +151,9 @@ impl Life {
 
     /// Whether a command succeeds.
     async fn succeeds(&self, prepared: &Prepared<'_>, script: &str) -> bool {
-        let Ok(mut running) = self.groups.start(&mut prepared.command(script, Mode::Plain)) else { return false };
+        let Ok(mut running) = self.groups.start(&mut prepared.command(script, Mode::Plain)) else {
+            return false;
+        };
         let exit = tokio::time::timeout(TRY, running.ended()).await;
         self.groups.end(running.pid).await;
         exit.is_ok_and(Exit::success)
@@ -215,7 +217,9 @@ fn ended(exit: Exit) -> String {
 fn missing(program: &str, package: Option<&str>) -> String {
     let then = "on this VM's host, then restart the VM";
     match package {
-        Some(package) => format!("the program `{program}` is not there: install the package {package} {then}"),
+        Some(package) => {
+            format!("the program `{program}` is not there: install the package {package} {then}")
+        }
         None => format!("the program `{program}` is not there: install it {then}"),
     }
 }

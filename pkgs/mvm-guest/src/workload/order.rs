@@ -39,7 +39,13 @@ mod tests {
 
     #[test]
     fn who_needs_another_is_ended_first() {
-        let all = processes(&[("db", &[]), ("cache", &[]), ("api", &["db", "cache"]), ("web", &["api", "db"]), ("mail", &[])]);
+        let all = processes(&[
+            ("db", &[]),
+            ("cache", &[]),
+            ("api", &["db", "cache"]),
+            ("web", &["api", "db"]),
+            ("mail", &[]),
+        ]);
         let all: Vec<&Process> = all.iter().collect();
         assert_eq!(stages(&all), [vec!["mail", "web"], vec!["api"], vec!["cache", "db"]]);
         // Of some alone, what the others need plays no part.

@@ -55,8 +55,8 @@ impl Queue {
         Outlet { process: name.into(), sender: self.sender.clone(), lost: Arc::default() }
     }
 
-    /// Waits until all that is in the queue now is on its way, and closes the stream: what is printed later gets lost. An
-    /// open stream would hold up the end of the connection. What the host has not taken within `limit` is lost.
+    /// Waits until all that is in the queue now is on its way, and closes the stream: what is printed later gets lost, and
+    /// so does what the host has not taken within `limit`.
     pub async fn finish(&self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         let finished = async {
@@ -189,6 +189,9 @@ mod tests {
                 break output;
             }
         };
-        assert!(said.contains(&format!("{lost} bytes were lost")) && said.ends_with("[mvm] again\n"), "{said}");
+        assert!(
+            said.contains(&format!("{lost} bytes were lost")) && said.ends_with("[mvm] again\n"),
+            "{said}"
+        );
     }
 }

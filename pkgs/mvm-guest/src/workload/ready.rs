@@ -60,8 +60,7 @@ impl<'a> Sign<'a> {
 /// Whether all `ports` accept connections on a loopback address: servers that listen at `localhost` may have ::1 alone.
 async fn accept(ports: &[u16]) -> bool {
     for port in ports {
-        let connects =
-            async |address: IpAddr| TcpStream::connect((address, *port)).await.is_ok();
+        let connects = async |address: IpAddr| TcpStream::connect((address, *port)).await.is_ok();
         if !connects(Ipv4Addr::LOCALHOST.into()).await && !connects(Ipv6Addr::LOCALHOST.into()).await {
             return false;
         }

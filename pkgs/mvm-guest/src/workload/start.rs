@@ -191,7 +191,10 @@ mod tests {
         let settings = Settings {
             account: account(me, "me"),
             unprivileged: account(65534, "nobody"),
-            environment: BTreeMap::from([("VM".to_owned(), "vm".to_owned()), ("A".to_owned(), "vm".to_owned())]),
+            environment: BTreeMap::from([
+                ("VM".to_owned(), "vm".to_owned()),
+                ("A".to_owned(), "vm".to_owned()),
+            ]),
             places: Places { state: root.path().join("state"), runtime: root.path().join("run") },
             reaper: Reaper::start(Scope::Own).unwrap(),
         };

@@ -114,12 +114,17 @@ impl Actor {
         let as_before = |process: &Process| {
             self.running.get(&process.name).is_some_and(|entry| entry.life.process == *process)
         };
-        let kept: BTreeSet<String> =
-            new.processes.iter().filter(|process| as_before(process)).map(|process| process.name.clone()).collect();
+        let kept: BTreeSet<String> = new
+            .processes
+            .iter()
+            .filter(|process| as_before(process))
+            .map(|process| process.name.clone())
+            .collect();
         let ending: BTreeSet<String> =
             self.running.keys().filter(|name| !kept.contains(*name)).cloned().collect();
         self.end(&ending).await;
-        self.board.arrange(new.processes.iter().map(|process| process.name.clone()), |name| kept.contains(name));
+        self.board
+            .arrange(new.processes.iter().map(|process| process.name.clone()), |name| kept.contains(name));
         let starting: Vec<Process> =
             new.processes.iter().filter(|process| !kept.contains(&process.name)).cloned().collect();
         *self.workload.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
@@ -145,8 +150,11 @@ impl Actor {
 
     /// Ends the processes called `names`, stage by stage.
     async fn end(&mut self, names: &BTreeSet<String>) {
-        let processes: Vec<Process> =
-            names.iter().filter_map(|name| self.running.get(name)).map(|entry| entry.life.process.clone()).collect();
+        let processes: Vec<Process> = names
+            .iter()
+            .filter_map(|name| self.running.get(name))
+            .map(|entry| entry.life.process.clone())
+            .collect();
         for stage in order::stages(&processes.iter().collect::<Vec<_>>()) {
             let entries = self.running.iter_mut().filter(|(name, _)| stage.contains(name));
             futures::future::join_all(entries.map(|(_, entry)| entry.end())).await;

@@ -110,12 +110,11 @@ impl Guest {
     pub async fn start() -> Self {
         let project = tempfile::tempdir().unwrap();
         let (host, guest) = UnixStream::pair().unwrap();
-        let machine =
-            ThisMachine {
-                reaper: Reaper::start(Scope::Own).unwrap(),
-                project: project.path().to_owned(),
-                supervisor: OnceLock::new(),
-            };
+        let machine = ThisMachine {
+            reaper: Reaper::start(Scope::Own).unwrap(),
+            project: project.path().to_owned(),
+            supervisor: OnceLock::new(),
+        };
         let hello = ToHost::Hello {
             protocol: PROTOCOL,
             kernel: "test".to_owned(),

@@ -136,8 +136,10 @@ mod tests {
         }
         std::fs::write(before(&paths.process_log("gone")), "").unwrap();
         begin(&paths, &names(&["web"]));
-        let left: Vec<_> =
-            std::fs::read_dir(paths.process_logs()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(paths.process_logs())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["web.log.1"]);
     }
 }

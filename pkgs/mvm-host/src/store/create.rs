@@ -29,7 +29,8 @@ impl Store {
     /// full subnet, are found before anything is written. Returns the specs as written.
     pub fn create(&self, drafts: Vec<VmSpec>, topology: &dyn Topology) -> Result<Vec<VmSpec>> {
         let lock = self.lock_forwards()?;
-        let vms = drafts.into_iter().map(|spec| NewVm { spec, forwards: Vec::new(), workload: None }).collect();
+        let vms =
+            drafts.into_iter().map(|spec| NewVm { spec, forwards: Vec::new(), workload: None }).collect();
         self.create_with(&lock, vms, topology)
     }
 
@@ -115,12 +116,8 @@ impl Store {
         let host = keys::generate(&format!("host key of {}", spec.name))?;
         let user = keys::generate(&format!("user key of {}", spec.name))?;
         let known = format!("{} {}\n", ssh_host_alias(&spec.name), host.public);
-        let state = VmState {
-            version: 1,
-            created_at: now(),
-            machine_id: new_machine_id()?,
-            ..VmState::default()
-        };
+        let state =
+            VmState { version: 1, created_at: now(), machine_id: new_machine_id()?, ..VmState::default() };
         for (path, text) in [
             (paths.host_key(), host.private),
             (paths.dir.join("ssh/host_key.pub"), host.public + "\n"),

@@ -79,7 +79,10 @@ mod tests {
 
     #[test]
     fn the_order_of_processes_is_no_difference() {
-        let processes = [serde_json::json!({ "name": "a", "exec": "x" }), serde_json::json!({ "name": "b", "exec": "x" })];
+        let processes = [
+            serde_json::json!({ "name": "a", "exec": "x" }),
+            serde_json::json!({ "name": "b", "exec": "x" }),
+        ];
         let [a, b] = processes;
         let one = workload(serde_json::json!({ "version": 1, "processes": [a, b] }));
         let mut other = one.clone();

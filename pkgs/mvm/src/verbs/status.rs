@@ -120,7 +120,8 @@ impl Args {
             output::print_json(&report)?;
         } else {
             let mut lines = lines(&report, &context.store.paths(&self.name));
-            let asleep = report.processes.is_empty().then(|| context.store.workload(&self.name).ok().flatten());
+            let asleep =
+                report.processes.is_empty().then(|| context.store.workload(&self.name).ok().flatten());
             workload::add(&mut lines, &report.processes, asleep.flatten().as_ref(), report.outdated.as_ref());
             output::print(output::table(&[], lines))?;
         }

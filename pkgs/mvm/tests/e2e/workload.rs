@@ -10,14 +10,15 @@ impl Realm {
     #[track_caller]
     fn with_input(&self, args: &[&str], input: &Value) -> String {
         let mut command = self.mvm(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
         succeeded(args, child.wait_with_output().unwrap())
     }
 
     /// The processes of VM `box`, when `holds` of them.
     #[track_caller]
-    fn processes(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    fn workload_when(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let mut last = Vec::new();
         wait_for(what, || {
             last = self.status("box")["processes"].as_array().unwrap().clone();
@@ -65,7 +66,8 @@ fn processes_run_in_order_are_watched_changed_and_logged() {
         "ready": "test -s $RUNTIME_DIRECTORY/up",
         "setup": "echo set up >> /project/setups",
     });
-    let missing = json!({ "name": "cache", "exec": "x", "program": "no-such-server", "package": "a-package" });
+    let missing =
+        json!({ "name": "cache", "exec": "x", "program": "no-such-server", "package": "a-package" });
     let mut first = workload(json!([web, db, missing]));
     first["environmentFiles"] = json!(["/project/.env"]);
     realm.with_input(&["create", "box", "--workload", "-", "--start"], &first);
@@ -73,7 +75,7 @@ fn processes_run_in_order_are_watched_changed_and_logged() {
         ["web", "db"].iter().all(|name| named(processes, name)["phase"] == "ready")
             && named(processes, "cache")["phase"] == "failed"
     };
-    let processes = realm.processes("web and db to be ready", up);
+    let processes = realm.workload_when("web and db to be ready", up);
     assert!(named(&processes, "cache")["detail"].as_str().unwrap().contains("a-package"), "{processes:?}");
     let page = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/').read().decode())";
     assert!(realm.ok(["exec", "box", "--", "python3", "-c", page]).contains("from the project"));
@@ -87,7 +89,7 @@ fn processes_run_in_order_are_watched_changed_and_logged() {
     let pid = named(&processes, "web")["pid"].clone();
     realm.sh("box", &format!("kill -9 {pid}"));
     let back = |processes: &[Value]| named(processes, "web")["restarts"] == 1 && up(processes);
-    let processes = realm.processes("web to be started again", back);
+    let processes = realm.workload_when("web to be started again", back);
     assert_ne!(named(&processes, "web")["pid"], pid);
     realm.log("web", "[mvm] was ended by SIGKILL; starts again after 0.1 s");
 
@@ -104,7 +106,7 @@ fn processes_run_in_order_are_watched_changed_and_logged() {
     assert_eq!(realm.with_input(&["workload", "box", "-"], &second), expected);
     assert!(realm.ok(["list"]).contains("running  "));
     let changed = |processes: &[Value]| processes.len() == 2 && all("ready")(processes);
-    realm.processes("the new workload", changed);
+    realm.workload_when("the new workload", changed);
     realm.log("web", "hi from web");
     realm.log("tick", "tock");
     assert_eq!(realm.sh("box", "echo $GREETING; pgrep -c sleep"), "hi\n1\n");
@@ -114,7 +116,7 @@ fn processes_run_in_order_are_watched_changed_and_logged() {
     assert!(realm.ok(["logs", "box", "--process", "tick"]).contains("tock"));
     assert!(realm.ok(["status", "box"]).contains("web, tick, when it runs"));
     realm.ok(["start", "box", "--cold"]);
-    realm.processes("the workload of a booted VM", all("ready"));
+    realm.workload_when("the workload of a booted VM", all("ready"));
     realm.log("tick", "tock");
 }
 
@@ -131,7 +133,7 @@ fn state_of_processes_lasts_as_long_as_the_vms_and_setup_runs_once_in_it() {
     });
     let workload = workload(json!([process]));
     realm.with_input(&["create", "box", "--persist", "--workload", "-", "--start"], &workload);
-    realm.processes("db to be ready", all("ready"));
+    realm.workload_when("db to be ready", all("ready"));
     let life = "cat /home/.mvm/db/state/life";
     assert_eq!(realm.ok(["exec", "--root", "box", "--", "sh", "-c", life]), "run\nsetup\n");
     if Realm::root() {
@@ -140,7 +142,7 @@ fn state_of_processes_lasts_as_long_as_the_vms_and_setup_runs_once_in_it() {
     }
     realm.ok(["stop", "box", "--yes"]);
     realm.ok(["start", "box"]);
-    realm.processes("db to be ready again", all("ready"));
+    realm.workload_when("db to be ready again", all("ready"));
     // It was told of its end, and its setup was not repeated.
     let seen = realm.ok(["exec", "--root", "box", "--", "sh", "-c", life]);
     assert_eq!(seen, "run\nsetup\nended\nrun\n");
@@ -159,7 +161,7 @@ fn twenty_processes_come_up_and_end_with_the_vm() {
     };
     let processes: Vec<Value> = (0..20).map(process).collect();
     realm.with_input(&["create", "box", "--workload", "-", "--start"], &workload(json!(processes)));
-    let up = realm.processes("twenty to be ready", |all| {
+    let up = realm.workload_when("twenty to be ready", |all| {
         all.len() == 20 && all.iter().all(|process| process["phase"] == "ready")
     });
     assert_eq!(up[19]["name"], "p19");

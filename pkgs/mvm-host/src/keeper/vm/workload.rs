@@ -22,7 +22,8 @@ impl Life {
         let paths = self.keeper.store.paths(self.name());
         crate::keeper::logs::begin(&paths, &names(&attempt.workload));
         // Until the guest says more.
-        self.facts.borrow_mut().processes = attempt.workload.processes.iter().map(|process| unknown(&process.name)).collect();
+        self.facts.borrow_mut().processes =
+            attempt.workload.processes.iter().map(|process| unknown(&process.name)).collect();
         if !attempt.workload.processes.is_empty()
             && let Err(error) = self.take_logs(attempt).await
         {
@@ -72,11 +73,12 @@ impl Life {
     /// Notes how the processes are, as far as they are of the workload.
     pub(super) fn note_processes(&self, attempt: &Attempt, processes: Vec<ProcessStatus>) {
         let names = names(&attempt.workload);
-        let known = processes.into_iter().filter(|process| names.contains(&process.name)).map(|mut process| {
-            let end = process.detail.floor_char_boundary(DETAIL_MAX);
-            process.detail.truncate(end);
-            process
-        });
+        let known =
+            processes.into_iter().filter(|process| names.contains(&process.name)).map(|mut process| {
+                let end = process.detail.floor_char_boundary(DETAIL_MAX);
+                process.detail.truncate(end);
+                process
+            });
         self.facts.borrow_mut().processes = known.take(names.len()).collect();
     }
 }

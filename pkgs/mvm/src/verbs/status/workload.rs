@@ -59,7 +59,13 @@ fn process_line(process: &ProcessStatus, width: usize) -> String {
 mod tests {
     use super::*;
 
-    fn status(name: &str, phase: ProcessPhase, pid: Option<i32>, restarts: u32, detail: &str) -> ProcessStatus {
+    fn status(
+        name: &str,
+        phase: ProcessPhase,
+        pid: Option<i32>,
+        restarts: u32,
+        detail: &str,
+    ) -> ProcessStatus {
         ProcessStatus { name: name.to_owned(), phase, pid, restarts, detail: detail.to_owned() }
     }
 
