@@ -26,6 +26,18 @@ pub struct Project {
     pub facts: Facts,
 }
 
+impl Project {
+    /// The directory that governs, on the host.
+    pub fn governing(&self) -> PathBuf {
+        // An empty part would leave a slash at the end.
+        if self.directory.as_os_str().is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(&self.directory)
+        }
+    }
+}
+
 /// What files say of a project.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

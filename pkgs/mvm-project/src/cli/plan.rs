@@ -79,7 +79,9 @@ impl Args {
                 pending.iter().map(|(plan, changes)| format!("{} {}", verbs(changes), plan.name)).collect();
             self.confirm(&what.join(", "))?;
         }
-        for (plan, _) in &pending {
+        let mut ending = std::collections::BTreeMap::new();
+        for (plan, changes) in &pending {
+            ending.insert(&plan.name, up.ending(plan, changes)?);
             // Anew: ports that a copy before took are others now.
             up.apply(plan, &up.changes(plan)?)?;
         }
@@ -93,7 +95,7 @@ impl Args {
         for (plan, changes) in &all {
             let status = match self.no_wait {
                 true => crate::vm::status(&program, &plan.name, None)?.context("the VM is gone")?,
-                false => up.settled(plan)?,
+                false => up.settled(plan, ending.get(&plan.name).map_or(&[], Vec::as_slice))?,
             };
             let how = if changes.is_empty() { "runs, as planned" } else { "runs" };
             super::print(&format!("{} {how}\n{}", plan.name, reach(plan, &status)))?;

@@ -64,7 +64,7 @@ impl Args {
         let _only = background::only_watcher(&name)?;
         let mut follow = Follow { program: &program, name, apply: self.apply, begun: false };
         // A directory below is as good, but may be gone tomorrow.
-        watch(&project.root.join(&project.directory), std::os::fd::AsFd::as_fd(&signals), &mut follow)
+        watch(&project.governing(), std::os::fd::AsFd::as_fd(&signals), &mut follow)
     }
 }
 
@@ -80,11 +80,7 @@ impl OnChange for Follow<'_> {
         let Self { program, name, .. } = self;
         if !self.begun {
             self.begun = true;
-            eprintln!(
-                "{} {} for VM {name}",
-                background::WATCHING,
-                project.root.join(&project.directory).display()
-            );
+            eprintln!("{} {} for VM {name}", background::WATCHING, project.governing().display());
         }
         let plan = plan::plan(project, name.clone());
         if status(*program, name, None)?.is_none() {

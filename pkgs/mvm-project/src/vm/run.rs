@@ -4,7 +4,7 @@ use super::asked::{called, told};
 use super::{Change, Host, Mvm, Taken, VmStatus, reconcile, status};
 use crate::plan::{self, Plan};
 use anyhow::{Context as _, bail};
-use mvm_spec::workload::{ProcessPhase, Workload};
+use mvm_spec::workload::{ProcessPhase, ProcessStatus, Workload};
 use std::time::{Duration, Instant};
 
 /// How long to wait for processes before it is said that they are not ready yet.
@@ -89,10 +89,29 @@ impl Up<'_> {
         told(self.mvm, &args, None, &format!("start {}", names.join(", "))).map(drop)
     }
 
+    /// Processes that changes will end: those of a running VM that the plan has otherwise, with their process ids.
+    ///
+    /// Errors: the project's processes make no workload, `mvm` fails.
+    pub fn ending(&self, plan: &Plan, changes: &[Change]) -> anyhow::Result<Vec<(String, i32)>> {
+        if !changes.contains(&Change::Workload) {
+            return Ok(Vec::new());
+        }
+        let (new, old) = (workload(plan, self.host)?, stored(self.mvm, plan)?);
+        let ends = |name: &str| {
+            let of = |workload: &Workload| workload.processes.iter().find(|one| one.name == name).cloned();
+            of(&new) != of(&old)
+        };
+        let processes =
+            status(self.mvm, &plan.name, None)?.map(|status| status.processes).unwrap_or_default();
+        let running = processes.into_iter().filter_map(|one| Some((one.pid?, one.name)));
+        Ok(running.filter(|(_, name)| ends(name)).map(|(pid, name)| (name, pid)).collect())
+    }
+
     /// Waits until each process of a VM is ready, has ended or failed, or there was patience enough; gives the VM as it is then.
+    /// Those that are `ending` must have gone before.
     ///
     /// Errors: the VM is gone, or `mvm` fails.
-    pub fn settled(&self, plan: &Plan) -> anyhow::Result<VmStatus> {
+    pub fn settled(&self, plan: &Plan, ending: &[(String, i32)]) -> anyhow::Result<VmStatus> {
         let deadline = Instant::now() + PROCESSES_PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
@@ -102,7 +121,11 @@ impl Up<'_> {
             let on_the_way = |phase| matches!(phase, ProcessPhase::Starting | ProcessPhase::Waiting);
             let failed = status.processes.iter().any(|one| one.phase == ProcessPhase::Failed);
             let known = status.processes.len() >= plan.services.len() + plan.processes.len();
+            let old = |one: &ProcessStatus| {
+                ending.iter().any(|(name, pid)| one.name == *name && one.pid == Some(*pid))
+            };
             let waits = status.processes.iter().any(|one| match one.phase {
+                _ if old(one) => true,
                 // Perhaps for the one that failed.
                 ProcessPhase::Waiting => !failed,
                 phase => on_the_way(phase),

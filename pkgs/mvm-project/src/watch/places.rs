@@ -26,7 +26,7 @@ pub struct Places {
 /// Directories in which something governs a project: those of the files that were read, and those between the governing
 /// directory and the root, where a nearer or a first such file may appear.
 pub fn of(project: &Project) -> Vec<PathBuf> {
-    let governing = project.root.join(&project.directory);
+    let governing = project.governing();
     let between = governing.ancestors().take_while(|path| path.starts_with(&project.root));
     let files = detect::governing_files(project);
     let of_files = files.iter().filter_map(|file| Some(project.root.join(file).parent()?.to_owned()));

@@ -3,7 +3,7 @@
 //! The user, direnv and `mvm` are in one network namespace, since forwards are on its loopback.
 
 use crate::harness::{As, Realm, wait_for};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
