@@ -75,8 +75,10 @@ impl Life {
         let names = names(&attempt.workload);
         let known =
             processes.into_iter().filter(|process| names.contains(&process.name)).map(|mut process| {
-                let end = process.detail.floor_char_boundary(DETAIL_MAX);
-                process.detail.truncate(end);
+                let detail = &mut process.detail;
+                let end =
+                    (0..=DETAIL_MAX).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or_default();
+                detail.truncate(end);
                 process
             });
         self.facts.borrow_mut().processes = known.take(names.len()).collect();
