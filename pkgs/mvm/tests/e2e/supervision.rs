@@ -104,6 +104,8 @@ fn a_start_that_can_not_work_says_why() {
     realm.wait_until_quiet();
     let output = realm.mvm(["start", "box"]).env("MVM_QEMU", "/nonexistent/qemu").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/qemu"), "{output:?}");
+    // The keeper has the variable, too.
+    realm.wait_until_quiet();
     std::fs::remove_dir_all(realm.project()).unwrap();
     let output = realm.mvm(["start", "box"]).current_dir("/").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("project"), "{output:?}");
