@@ -32,8 +32,6 @@ let
         watch = mkOption {
           type = types.bool;
           default = false;
-          # Until `mvm-unit` has the verb that its unit calls.
-          internal = true;
           description = "Whether the host's journal says when devenv files of the project changed, so that the guest's environment is old.";
         };
       };

@@ -67,12 +67,9 @@ in
             "AF_NETLINK"
           ];
           # Bridges and rules; ports below 1024; its children in views of their own, as a user of their own, without what
-          # they don't need; their files and their end.
+          # they don't need. Deliberately absent: power over other users' files and processes. What its children's users
+          # write is in directories of root's, and it ends them as who they are.
           CapabilityBoundingSet = [
-            "CAP_CHOWN"
-            "CAP_DAC_OVERRIDE"
-            "CAP_FOWNER"
-            "CAP_KILL"
             "CAP_NET_ADMIN"
             "CAP_NET_BIND_SERVICE"
             "CAP_NET_RAW"
@@ -81,11 +78,11 @@ in
             "CAP_SETUID"
             "CAP_SYS_ADMIN"
           ];
-          # A view is a mount, a process and an IPC namespace.
+          # A view is a mount and a process namespace; the unit's IPC namespace is its own already.
+          PrivateIPC = true;
           RestrictNamespaces = [
             "mnt"
             "pid"
-            "ipc"
           ];
           SystemCallFilter = [
             "@system-service"
@@ -93,8 +90,6 @@ in
             "@setuid"
             "~@resources"
           ];
-          # A view's directories are for the child's user, too.
-          UMask = "0022";
         };
       };
 

@@ -128,7 +128,7 @@ impl Realm {
     /// Creates no directory.
     pub fn resolve(kind: Option<RealmKind>) -> Result<Self> {
         let mut config = read_config()?;
-        config.kernel = env_path("MVM_KERNEL").or(config.kernel).or_else(|| env_path("MVM_KERNEL_DEFAULT"));
+        config.kernel = kernel(env_path, config.kernel);
         if let Some(accel) = env_text("MVM_ACCEL") {
             config.accel = match accel.as_str() {
                 "auto" => Accel::Auto,
@@ -244,6 +244,12 @@ fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// The kernel that the environment or config.toml asks for: a package's default gives way to the user's settings, these to
+/// what is asked for at the moment.
+fn kernel(env: impl Fn(&str) -> Option<PathBuf>, config: Option<PathBuf>) -> Option<PathBuf> {
+    env("MVM_KERNEL").or(config).or_else(|| env("MVM_KERNEL_DEFAULT"))
+}
+
 fn read_config() -> Result<Config> {
     let user = env_path("XDG_CONFIG_HOME")
         .or_else(|| env_path("HOME").map(|home| home.join(".config")))
@@ -260,4 +266,24 @@ fn read_config() -> Result<Config> {
         }
     }
     Ok(Config::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packages_kernel_gives_way_to_settings_and_these_to_the_environment() {
+        let config: Config = toml::from_str("kernel = '/config'").unwrap();
+        let chosen = |set: &[&str], config: Option<PathBuf>| {
+            kernel(|name| set.contains(&name).then(|| PathBuf::from(format!("/{name}"))), config)
+        };
+        let (all, default) = (["MVM_KERNEL", "MVM_KERNEL_DEFAULT"], ["MVM_KERNEL_DEFAULT"]);
+        assert_eq!(chosen(&all, config.kernel.clone()), Some("/MVM_KERNEL".into()));
+        assert_eq!(chosen(&all, None), Some("/MVM_KERNEL".into()));
+        assert_eq!(chosen(&default, config.kernel.clone()), Some("/config".into()));
+        assert_eq!(chosen(&default, None), Some("/MVM_KERNEL_DEFAULT".into()));
+        assert_eq!(chosen(&[], config.kernel), Some("/config".into()));
+        assert_eq!(chosen(&[], None), None);
+    }
 }

@@ -1,10 +1,10 @@
 //! Sandboxed children of the keeper: each the first process of a process namespace of its own.
 
+use crate::sandbox::signal;
 use crate::{Error, Result};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use nix::unistd::Uid;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -17,6 +17,7 @@ pub struct Child {
     /// Its process id as the host sees it.
     pub host_pid: Option<i32>,
     pidfd: AsyncFd<OwnedFd>,
+    user: Uid,
     ended: Option<String>,
 }
 
@@ -28,6 +29,8 @@ pub struct Launch<'a> {
     pub arguments: [&'a str; 2],
     /// Descriptors it gets, under the numbers it expects them at.
     pub fds: Vec<(i32, OwnedFd)>,
+    /// Whom it becomes.
+    pub user: Uid,
     /// Where its standard output goes.
     pub stdout: Stdio,
     /// Where its standard error goes.
@@ -37,7 +40,7 @@ pub struct Launch<'a> {
 impl Child {
     /// Starts it.
     pub fn spawn(launch: Launch<'_>) -> Result<Self> {
-        let what = launch.what;
+        let (what, user) = (launch.what, launch.user);
         let mut command = Command::new("/proc/self/exe");
         command
             .arg("internal")
@@ -70,7 +73,7 @@ impl Child {
         #[expect(unsafe_code, reason = "the descriptor is owned, and its number does not change")]
         let pidfd =
             unsafe { AsyncFd::register(pidfd) }.map_err(Error::system(format!("watch the {what}")))?;
-        Ok(Self { what, host_pid, pidfd, ended: None })
+        Ok(Self { what, host_pid, pidfd, user, ended: None })
     }
 
     /// Waits until it has ended; says how.
@@ -107,7 +110,7 @@ impl Child {
     pub async fn kill(&mut self) {
         if self.ended.is_none() {
             // It may have ended just now, which is what is asked for.
-            let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+            let _ = signal::send(self.pidfd.get_ref(), Signal::KILL, self.user);
             self.wait().await;
         }
     }
@@ -116,7 +119,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.ended.is_none() {
-            let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+            let _ = signal::send(self.pidfd.get_ref(), Signal::KILL, self.user);
         }
     }
 }

@@ -196,6 +196,7 @@ pub async fn launch(
         what: "file server",
         arguments: ["fs", &config],
         fds: fs_fds.0,
+        user: owner.uid,
         stdout: Stdio::null(),
         stderr: second_log()?,
     })?;

@@ -13,6 +13,7 @@ use crate::store::{ForwardsLock, Store};
 use crate::{Error, Result};
 use mvm_spec::VmName;
 use mvm_spec::forward::Forward;
+use nix::unistd::Uid;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -219,12 +220,13 @@ impl Ports {
 
     /// Starts the process and returns when it answers.
     async fn start(&self) -> Result<Child> {
+        // In a user realm it is the user's already.
+        let run_as = (self.realm.kind == RealmKind::Host).then_some((NOBODY, NOBODY));
         let config = ProxyConfig {
             socket: self.realm.ports_socket(),
             guest_namespace: self.namespace.clone(),
             resolv_conf: self.namespace.is_some().then(|| PathBuf::from("/etc/resolv.conf")),
-            // In a user realm it is the user's already.
-            run_as: (self.realm.kind == RealmKind::Host).then_some((NOBODY, NOBODY)),
+            run_as,
             die_with_parent: false,
         };
         let config = serde_json::to_string(&config)
@@ -240,6 +242,7 @@ impl Ports {
             what: "proxy of the port forwards",
             arguments: ["proxy", &config],
             fds: Vec::new(),
+            user: run_as.map_or_else(Uid::effective, |(uid, _)| Uid::from_raw(uid)),
             stdout: Stdio::from(OwnedFd::from(stdout)),
             stderr: log,
         })?;

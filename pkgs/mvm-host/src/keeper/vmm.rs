@@ -111,6 +111,7 @@ impl VmmLaunch<'_> {
             what: "VMM",
             arguments: ["vmm", &config],
             fds: self.fds.0,
+            user: owner.uid,
             stdout: Stdio::from(OwnedFd::from(console_in)),
             stderr: self.log,
         })

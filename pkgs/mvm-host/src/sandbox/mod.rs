@@ -9,4 +9,5 @@ pub mod limits;
 pub mod mount;
 pub mod privileges;
 pub mod scope;
+pub mod signal;
 pub mod view;

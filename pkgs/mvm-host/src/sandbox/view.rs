@@ -2,14 +2,16 @@
 
 use super::mount::{Access, Detached, freeze};
 use crate::{Error, Result};
+use nix::sys::stat::{Mode, umask};
 use rustix::mount::{UnmountFlags, unmount};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A view being built. Everything in it is given by its path as the program will see it (`/usr`).
 #[derive(Debug)]
 pub struct View {
     base: PathBuf,
+    umask: Mode,
 }
 
 impl View {
@@ -21,7 +23,8 @@ impl View {
         let base = base
             .ok_or_else(|| Error::Failed("there is no /tmp, /run or /mnt to build a view on".to_owned()))?;
         Detached::tmpfs(size)?.attach(&base)?;
-        Ok(Self { base })
+        // Whoever lives in it is another user than who builds it.
+        Ok(Self { base, umask: umask(Mode::from_bits_truncate(0o022)) })
     }
 
     /// Where `path` of the view is now, before [`View::enter`].
@@ -65,6 +68,7 @@ impl View {
     /// tree stays reachable.
     pub fn enter(self) -> Result<()> {
         freeze(&self.base)?;
+        umask(self.umask);
         let enter = || -> rustix::io::Result<()> {
             rustix::process::chdir(&self.base)?;
             // Onto itself: the old root ends up below the new one's `.`, and is let go (pivot_root(2), NOTES).
@@ -82,21 +86,43 @@ pub fn unshare() -> Result<()> {
     unshare_these(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC)
 }
 
-/// The same for a process that serves the network it is in.
+/// The same for a process that serves the network it is in. A unit that may make no IPC namespace has been given one of
+/// its own, which its processes share (`PrivateIPC=`, systemd.exec(5)).
+///
+/// Errors: it may make none, and is in the host's.
 pub fn unshare_but_network() -> Result<()> {
     use rustix::thread::UnshareFlags;
-    unshare_these(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)
+    unshare_these(UnshareFlags::NEWNS)?;
+    match unshare_raw(UnshareFlags::NEWIPC) {
+        Err(rustix::io::Errno::PERM) if !in_hosts_ipc()? => Ok(()),
+        made => made.map_err(Error::system(
+            "make an IPC namespace for the sandbox (a unit that may not needs `PrivateIPC=true`)",
+        )),
+    }
+}
+
+/// Whether this process shares the IPC namespace that the kernel started with.
+fn in_hosts_ipc() -> Result<bool> {
+    /// `PROC_IPC_INIT_INO` of linux/proc_ns.h; PID 1's own link is hidden from units (`ProtectProc=invisible`).
+    const FIRST: u64 = 0xEFFF_FFFF;
+    let path = Path::new("/proc/self/ns/ipc");
+    Ok(std::fs::metadata(path).map_err(Error::io("look at", path))?.ino() == FIRST)
 }
 
 fn unshare_these(flags: rustix::thread::UnshareFlags) -> Result<()> {
-    #[expect(unsafe_code, reason = "unshare is unsafe for CLONE_FILES alone, which is not asked for")]
-    let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
-    unshared.map_err(Error::system("make namespaces for the sandbox"))?;
+    unshare_raw(flags).map_err(Error::system("make namespaces for the sandbox"))?;
     rustix::mount::mount_change(
         "/",
         rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
     )
     .map_err(Error::system("make the sandbox's mounts private"))
+}
+
+fn unshare_raw(flags: rustix::thread::UnshareFlags) -> rustix::io::Result<()> {
+    #[expect(unsafe_code, reason = "unshare is unsafe for CLONE_FILES alone, which is not asked for")]
+    unsafe {
+        rustix::thread::unshare_unsafe(flags)
+    }
 }
 
 /// The directories of programs and libraries of a host: those to share as they are, and the links at the root that

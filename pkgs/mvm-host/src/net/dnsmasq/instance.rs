@@ -4,12 +4,12 @@ use super::layout::Layout;
 use super::{DOMAIN, GATEWAY, config, query};
 use crate::dnsmasq_process::{DnsmasqConfig, Role};
 use crate::net::spawn;
-use crate::sandbox::privileges;
+use crate::sandbox::{privileges, signal};
 use crate::{Error, Result};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, User};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,6 +68,7 @@ pub(super) struct Instance {
     lost: String,
     pid: u32,
     pidfd: Arc<OwnedFd>,
+    user: Uid,
     ended: watch::Receiver<Option<String>>,
 }
 
@@ -80,7 +81,7 @@ impl Instance {
             check_nftset(&lost, &program).await?;
         }
         let (uid, gid) = service_user();
-        layout.hand_over(uid, gid)?;
+        layout.hand_over(uid)?;
         layout.put(&layout.conf().join(config::CONF_FILE), &conf)?;
         let config = DnsmasqConfig {
             program,
@@ -103,7 +104,7 @@ impl Instance {
         let log = tokio::spawn(last_lines(child.stderr.take()));
         let (sender, ended) = watch::channel(None);
         tokio::spawn(async move { sender.send_replace(Some(how_it_ended(child, log).await)) });
-        let instance = Self { lost, pid, pidfd: Arc::new(pidfd), ended };
+        let instance = Self { lost, pid, pidfd: Arc::new(pidfd), user: uid, ended };
         instance.ready(server).await?;
         Ok(instance)
     }
@@ -121,13 +122,13 @@ impl Instance {
     /// Tells it to read its files again and to forget what it knows from upstream (SIGHUP); none left to tell is
     /// success.
     pub fn reload(&self) -> Result<()> {
-        signal(&self.pidfd, Signal::HUP)
+        tell(&self.pidfd, self.user)
     }
 
     /// What [`Instance::reload`] does, for a task of its own.
     pub fn reloader(&self) -> impl Fn() -> Result<()> + Send + use<> {
-        let pidfd = self.pidfd.clone();
-        move || signal(&pidfd, Signal::HUP)
+        let (pidfd, user) = (self.pidfd.clone(), self.user);
+        move || tell(&pidfd, user)
     }
 
     /// Its process id, as its parent sees it; none once it has ended.
@@ -165,14 +166,14 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         // It may have ended just now, which is what is asked for.
-        let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+        let _ = signal::send(&*self.pidfd, Signal::KILL, self.user);
         // Its ports are free when it has ended (pidfd_open(2)), for one that is started next.
         let _ = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], LAST_MOMENTS);
     }
 }
 
-fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
-    match pidfd_send_signal(pidfd, signal) {
+fn tell(pidfd: &OwnedFd, user: Uid) -> Result<()> {
+    match signal::send(pidfd, Signal::HUP, user) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(Error::system("signal `dnsmasq`")(errno)),
     }

@@ -7,15 +7,16 @@
 //!     resolv.conf, servers.conf   upstream, where it is followed
 //!     hosts/NAME     DNS: ADDRESS NAME.mvm NAME
 //!     dhcp/NAME      DHCP: MAC,ADDRESS
-//!   run/         dnsmasq's user's, who may write there: leases, pid
+//!   run/         leases, pid; 0777 where dnsmasq is somebody else: DIR keeps all others away, so that nothing has to be
+//!                given to its user, which takes power over everyone's files (CAP_CHOWN and more)
 //!   tmp/         files on their way to conf/: dnsmasq reads whatever appears there
 //! ```
 
 use crate::{Error, Result};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::Uid;
 use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The paths of an instance.
@@ -79,30 +80,32 @@ impl Layout {
         ];
         for (dir, mode) in dirs {
             std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-            // Not by mkdir's mode, which the umask changes.
-            std::fs::set_permissions(&dir, Permissions::from_mode(mode))
-                .map_err(Error::io("open up", &dir))?;
+            open_up(&dir, mode)?;
         }
         Ok(())
     }
 
-    /// Makes the directory that dnsmasq writes to usable for it as `uid` and `gid`, and lets go of the last one's
-    /// process id.
-    pub fn hand_over(&self, uid: Uid, gid: Gid) -> Result<()> {
-        let run = self.run();
-        for path in [run.clone(), self.leases()] {
-            // Leases that an instance has left stay usable for one that runs as somebody else.
-            match nix::unistd::chown(&path, Some(uid), Some(gid)) {
-                Ok(()) | Err(nix::Error::ENOENT) => {}
-                Err(errno) => return Err(Error::io("give to dnsmasq's user", &path)(errno.into())),
+    /// Makes the directory that dnsmasq writes to usable for it as `uid`, and lets go of the last one's process id.
+    pub fn hand_over(&self, uid: Uid) -> Result<()> {
+        open_up(&self.run(), if uid == Uid::effective() { 0o700 } else { 0o777 })?;
+        self.take(&self.run().join("pid"))?;
+        self.adopt_leases(uid)
+    }
+
+    /// Leases that an instance has left stay usable for one that runs as somebody else. It wrote them with mode 0644
+    /// (dnsmasq's umask).
+    fn adopt_leases(&self, uid: Uid) -> Result<()> {
+        let leases = self.leases();
+        match std::fs::symlink_metadata(&leases) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("look at", &leases)(error)),
+            // dnsmasq makes no such thing; who has taken it over does, to have another file read or written.
+            Ok(metadata) if !metadata.is_file() => self.take(&leases).map(drop),
+            Ok(metadata) if metadata.uid() == uid.as_raw() => Ok(()),
+            Ok(_) => {
+                let text = std::fs::read(&leases).map_err(Error::io("read", &leases))?;
+                self.replace(&leases, &text, 0o666)
             }
-        }
-        let pid = run.join("pid");
-        match std::fs::remove_file(&pid) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", &pid)(error))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -113,30 +116,79 @@ impl Layout {
             Ok(_) => Change::Changed,
             Err(_) => Change::New,
         };
+        self.replace(path, text.as_bytes(), 0o644)?;
+        Ok(before)
+    }
+
+    fn replace(&self, path: &Path, text: &[u8], mode: u32) -> Result<()> {
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(self.dir.join("tmp"))?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+            file.write_all(text)?;
+            file.as_file().set_permissions(Permissions::from_mode(mode))?;
             file.persist(path)?;
             Ok(())
         };
-        write().map_err(Error::io("write", path))?;
-        Ok(before)
+        write().map_err(Error::io("write", path))
     }
 
     /// Removes a file; says whether it was there.
     pub fn take(&self, path: &Path) -> Result<bool> {
         match std::fs::remove_file(path) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("remove", path)(error)),
         }
     }
 }
 
+/// Not by mkdir's mode, which the umask changes.
+fn open_up(dir: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(Error::io("open up", dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn another_user_can_go_on_with_the_leases_and_own_none_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&dir.path().join("dns"));
+        layout.create().unwrap();
+        std::fs::write(layout.leases(), "one").unwrap();
+        std::fs::set_permissions(layout.leases(), Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(layout.run().join("pid"), "7").unwrap();
+
+        layout.hand_over(Uid::effective()).unwrap();
+        assert_eq!((mode(&layout.run()), mode(&layout.leases())), (0o700, 0o644), "who writes them already");
+        assert!(!layout.run().join("pid").exists());
+
+        let other = Uid::from_raw(Uid::effective().as_raw() + 1);
+        layout.hand_over(other).unwrap();
+        assert_eq!((mode(&layout.run()), mode(&layout.leases())), (0o777, 0o666));
+        assert_eq!(std::fs::read_to_string(layout.leases()).unwrap(), "one");
+        assert_eq!(mode(&dir.path().join("dns")), 0o700, "where nobody else gets to");
+        let owner = std::fs::metadata(layout.run()).unwrap().uid();
+        assert_eq!(owner, Uid::effective().as_raw());
+    }
+
+    #[test]
+    fn leases_that_lead_elsewhere_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&dir.path().join("dns"));
+        layout.create().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&secret, layout.leases()).unwrap();
+        layout.hand_over(Uid::from_raw(Uid::effective().as_raw() + 1)).unwrap();
+        assert!(std::fs::symlink_metadata(layout.leases()).is_err());
+        assert_eq!((mode(&secret), std::fs::read_to_string(&secret).unwrap()), (0o600, "secret".to_owned()));
+    }
 
     #[test]
     fn files_change_in_one_step_and_leave_nothing_behind() {

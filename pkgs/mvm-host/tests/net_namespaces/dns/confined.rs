@@ -1,6 +1,6 @@
 //! What dnsmasq may do and see, and where it listens.
 
-use super::{BRIDGE, add, addresses, guest, host, launcher, plan, realm, servers, start};
+use super::{BRIDGE, add, addresses, guest, host, launcher, plan, realm, remove, servers, start};
 use crate::support::{NetThread, in_namespaces};
 use mvm_host::net::dnsmasq::{Dnsmasq, DnsmasqPlan};
 use nix::unistd::User;
@@ -91,8 +91,8 @@ fn it_listens_on_its_bridge_and_sees_its_own_files_only() {
     });
 }
 
-/// Runs `body`, of the test function `name`, as the host's root, in namespaces but for users. An ordinary user has no
-/// such thing.
+/// Runs `body`, of the test function `name`, as the host's root, in namespaces but for users, with what the keeper's unit
+/// leaves it (modules/network/units.nix): no power over other users' files and processes. An ordinary user has no such thing.
 fn as_root(name: &str, body: impl FnOnce()) {
     const INSIDE: &str = "MVM_TEST_AS_ROOT";
     if std::env::var_os(INSIDE).is_some() {
@@ -104,6 +104,7 @@ fn as_root(name: &str, body: impl FnOnce()) {
     }
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["setpriv", "--bounding-set", "-chown,-dac_override,-dac_read_search,-fowner,-kill"])
         .arg(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -132,6 +133,8 @@ fn run_by_root_it_becomes_a_user_of_the_system() {
         let guest = guest(&realm, Some("192.168.100.10"));
         assert_eq!(addresses(&guest, "a.mvm"), [Ipv4Addr::new(192, 168, 100, 10)]);
         super::dhcp::Client::new(&guest).lease(host("a", 10).mac);
+        // It can be told (SIGHUP), and ended: the next one finds the ports free.
+        remove(&realm, &dnsmasq, "b");
         drop(dnsmasq);
         let leases = dir.path().join("dns/run/leases");
         let before = std::fs::read_to_string(&leases).unwrap();
