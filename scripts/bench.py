@@ -277,14 +277,19 @@ class MemoryWatch(threading.Thread):
         return self.peak / 1024, {name: kib / 1024 for name, kib in self.parts.items()}
 
 
-def keeper_of(pid):
-    """The realm's topmost process: the last ancestor of a VM's process that is one of mvm's own."""
-    top = pid
+def ancestors(pid):
+    """The realm's processes above a VM's process `pid`, those of mvm's own, the topmost last."""
+    found = []
     while True:
         pid = int(re.search(r"^PPid:\s*(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
         if pid <= 1 or b"\0internal\0" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
-            return top
-        top = pid
+            return found
+        found.append(pid)
+
+
+def keeper_of(pid):
+    """The realm's topmost process."""
+    return [pid, *ancestors(pid)][-1]
 
 
 # Many files and much data through the file server: its and the VMM's peak, not their idle size.

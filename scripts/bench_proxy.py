@@ -67,7 +67,10 @@ def transfer(address, seconds):
         while time.perf_counter() - start < seconds:
             connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        (total,) = struct.unpack("!Q", connection.recv(8, socket.MSG_WAITALL))
+        answer = connection.recv(8, socket.MSG_WAITALL)
+        if len(answer) != 8:
+            sys.exit(f"bench: the connection to port {address[1]} ended before the count arrived")
+        (total,) = struct.unpack("!Q", answer)
         return total / (time.perf_counter() - start)
 
 
@@ -157,7 +160,8 @@ def measure(options, scratch):
             # Its two ends are in one namespace; the guest's server is there too.
             stack.enter_context(running(sys.executable, __file__, "guest", ready="ready"))
             listen = f"TCP-LISTEN:{GUEST_PORT + 2},bind=127.0.0.1,reuseaddr,fork"
-            stack.enter_context(running("socat", listen, f"TCP:127.0.0.1:{GUEST_PORT}"))
+            # -t: how long it waits for the other direction once one has ended.
+            stack.enter_context(running("socat", "-t", "30", listen, f"TCP:127.0.0.1:{GUEST_PORT}"))
             ports["socat"] = GUEST_PORT + 2
         for port in ports.values():
             until_listening(port)

@@ -125,9 +125,14 @@ table inet {TABLE} {{
 
 	chain forward {{
 		type filter hook forward priority filter; policy accept;
-		iifname @bridges oifname @bridges goto between-guests
-		iifname @bridges goto outbound
+		iifname @bridges goto leaving
 		oifname @bridges goto to-guest
+	}}
+
+	# Asked for each packet, also of connections that exist: each set is looked up once.
+	chain leaving {{
+		oifname @bridges goto between-guests
+		goto outbound
 	}}
 
 	chain between-guests {{
