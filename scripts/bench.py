@@ -185,6 +185,49 @@ def soak(options, scratch):
     return 1 if failed or booted else 0
 
 
+# What developers' programs do all day: many small programs, and a large one. Each prints how many nanoseconds it took.
+TIMED = "start=$(date +%s%N); {}; echo took $(($(date +%s%N) - start))\n"
+SMALL = "for i in 1 2 3 4 5 6 7 8 9 10; do ls /usr/bin | grep a | sort | head -n 1; done >/dev/null"
+COMPILER = "cc -O2 -c -o /tmp/work.o work.c"
+FUNCTION = """
+int f{n}(int *a, int n) {{
+    int s = {n};
+    for (int j = 0; j < n; j++) {{
+        s += a[j] * {n};
+        if (s % 7 == {n} % 7) s ^= a[(j * {n}) % n];
+        switch (s & 7) {{ case 0: s++; break; case 3: s -= a[0]; break; case 5: s *= 3; break; }}
+    }}
+    char b[64];
+    snprintf(b, sizeof b, "%d", s);
+    return s + strlen(b);
+}}
+"""
+
+
+def work(options, project):
+    """Seconds that work takes inside a guest of mvm's and of virtme-ng's, in turns, by its name."""
+    functions = "".join(FUNCTION.format(n=n) for n in range(1, 51))
+    (project / "work.c").write_text(f"#include <stdio.h>\n#include <string.h>\n{functions}")
+    ways = {"mvm": ["mvm", "run", "--", "sh", "work.sh"]}
+    if not options.no_peer:
+        # What its guest prints is lost on a host without udev, but not with -v.
+        ways["vng"] = ["vng", "-v", "-r", str(options.kernel), "--disable-kvm", "--", "sh", "work.sh"]
+    found = {}
+    for name, script in (("small programs", SMALL), ("a compiler", COMPILER)):
+        (project / "work.sh").write_text(TIMED.format(script))
+        samples = {way: [] for way in ways}
+        for _ in range(max(3, options.runs // 3)):
+            for way, command in ways.items():
+                # virtme-ng's exit code may be lost: what counts is what the guest says.
+                result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, cwd=project)
+                took = re.search(r"took (\d+)", result.stdout + result.stderr)
+                if not took:
+                    sys.exit(f"bench: `{' '.join(command)}` did not say how long it took\n{result.stdout}{result.stderr}")
+                samples[way].append(int(took[1]) / 1e6)
+        found[name] = {way: Samples(values) for way, values in samples.items()}
+    return found
+
+
 def idle_memory(scratch, project, how):
     """MiB that an idle VM holds alone: its guest's and its processes'; and the guest's part."""
     with vms(scratch, "idle"):
@@ -387,6 +430,14 @@ def measure(options, scratch):
         first, cold = first_uses(options, project)
     ratio = first.median / cold.median
     row("`mvm run -- true` that makes the template first / cold", f"{ratio:.2f} ({first})", "at most 1.3", ratio, "")
+    progress("work in a guest")
+    with vms(scratch, "work"):
+        for name, found in work(options, project).items():
+            if "vng" in found:
+                ratio = found["mvm"].median / found["vng"].median
+                row(f"{name} in a guest / in virtme-ng's", f"{ratio:.2f} ({found['mvm']} and {found['vng']})", "", ratio, "")
+            else:
+                row(f"{name} in a guest", found["mvm"], "", found["mvm"].median, "ms")
     progress("ten copies")
     one, ten = copies_together(options, scratch, project)
     ratio = ten.median / one.median

@@ -2,18 +2,12 @@
 //! which every VM made from it has to copy.
 
 use crate::console::say;
-use nix::fcntl::{FcntlArg, fcntl};
-use std::io::Write;
 use std::path::Path;
 
 /// Memory whose earlier content is wiped, in bytes: what unpacking the initramfs and loading modules have left behind is
 /// about twice the initramfs. Of memory that was never used there is nothing to gain, and wiping takes an emulated guest
-/// 3 ms a megabyte.
+/// 3 ms a megabyte. What the kernel itself has given back needs no wiping: it is filled with a pattern that the host knows.
 const WIPED: usize = 20 << 20;
-/// The same of memory that the kernel has set apart for itself: what the initramfs was in, which was filled with a pattern.
-const WIPED_OF_KERNEL: usize = 8 << 20;
-/// What root may put into one pipe (pipe(7), `/proc/sys/fs/pipe-max-size`).
-const PIPE: usize = 1 << 20;
 /// A page.
 const PAGE: usize = 4096;
 
@@ -29,9 +23,6 @@ pub fn tidy() {
         say(format_args!("warning: can't remove /modules: {error}"));
     }
     wipe(WIPED.min(free_memory() / 4));
-    if let Err(error) = wipe_of_kernel(WIPED_OF_KERNEL.min(free_memory() / 8)) {
-        say(format_args!("warning: can't wipe memory through a pipe: {error}"));
-    }
 }
 
 /// Has the kernel clear `size` bytes of free memory. It hands out what was freed last first.
@@ -41,20 +32,6 @@ fn wipe(size: usize) {
         // A page is cleared when it is first written to.
         std::hint::black_box(page)[0] = 0;
     }
-}
-
-/// Fills pipes with `size` bytes of zeros, and lets go of them. Programs' memory is not taken from what the kernel has set
-/// apart for itself, as long as there is other; pipes' is.
-fn wipe_of_kernel(size: usize) -> std::io::Result<()> {
-    let zeros = vec![0; PIPE];
-    let mut pipes = Vec::new();
-    for _ in 0..size / PIPE {
-        let (reader, mut writer) = std::io::pipe()?;
-        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(libc::c_int::try_from(PIPE).unwrap_or(libc::c_int::MAX)))?;
-        writer.write_all(&zeros)?;
-        pipes.push((reader, writer));
-    }
-    Ok(())
 }
 
 fn free_memory() -> usize {
@@ -76,7 +53,5 @@ mod tests {
         assert!(free_memory() > 0);
         wipe(0);
         wipe(3 * PAGE + 1);
-        wipe_of_kernel(PIPE - 1).unwrap();
-        wipe_of_kernel(PIPE).unwrap();
     }
 }

@@ -22,14 +22,7 @@ impl Connection {
     pub async fn open(realm: &Realm) -> Result<Option<Self>> {
         match UnixStream::connect(realm.socket()).await {
             Ok(stream) => Ok(Some(Self { stream })),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if nobody_listens(&error) => Ok(None),
             Err(error) => Err(Error::io("connect to", realm.socket())(error)),
         }
     }
@@ -63,6 +56,13 @@ pub async fn write_frame(
     frame.extend_from_slice(&json);
     stream.write_all(&frame).await?;
     stream.flush().await
+}
+
+/// Whether a connection to a Unix socket failed because nobody listens there, or no longer: one that waits to be accepted
+/// while its listener ends is reset (`unix_release_sock` in Linux' net/unix/af_unix.c).
+pub fn nobody_listens(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset)
 }
 
 /// Reads a frame; `None` at a clean end of the stream.
@@ -291,5 +291,25 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net;
+
+    #[test]
+    fn nobody_listens_before_a_listener_is_there_after_it_and_where_it_ends_while_one_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        assert!(nobody_listens(&net::UnixStream::connect(&socket).unwrap_err()));
+        let listener = net::UnixListener::bind(&socket).unwrap();
+        let waiting = net::UnixStream::connect(&socket).unwrap();
+        drop(listener);
+        assert!(nobody_listens(&waiting.take_error().unwrap().unwrap()));
+        assert!(nobody_listens(&net::UnixStream::connect(&socket).unwrap_err()));
+        let other = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert!(!nobody_listens(&other));
     }
 }

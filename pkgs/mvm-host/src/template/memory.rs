@@ -1,4 +1,4 @@
-//! A guest's memory in a file: only the pages that are not zero, and where they belong.
+//! A guest's memory in a file: only the pages that hold something, and where they belong.
 //!
 //! Packed, so that it does not depend on a file system that keeps holes; copied, not mapped, since the file servers'
 //! side of virtiofs reaches a guest's memory only where it is shared, and what is shared can't be copied on write.
@@ -11,6 +11,10 @@ use std::os::unix::fs::FileExt;
 
 /// A page, in bytes.
 const PAGE: usize = 4096;
+/// What the kernel fills memory with that was its own while it booted and is given back: its init code, the gaps in its image,
+/// the initramfs (`POISON_FREE_INITMEM` in Linux' include/linux/poison.h, `free_init_pages` in arch/x86/mm/init.c). Whoever
+/// is handed such a page may expect nothing in it. It is int3 as well, which fills room for code: never run, either.
+const POISON: u8 = 0xcc;
 /// Bytes that are moved at a time: few enough to stay in the processor's cache between reading, check and writing.
 const CHUNK: usize = 256 << 10;
 
@@ -31,7 +35,13 @@ impl Packed {
     }
 }
 
-/// Writes the pages of `memory` that are not zero to `packed`.
+/// Whether a page has to be kept: not if all of it is zero, or the poison of freed memory, for which zeros do as well.
+fn holds_something(page: &[u8]) -> bool {
+    let all = |value| page.iter().all(|byte| *byte == value);
+    !all(0) && !all(POISON)
+}
+
+/// Writes the pages of `memory` that hold something to `packed`.
 pub fn pack(memory: &File, packed: &File) -> io::Result<Packed> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut crc = crc32fast::Hasher::new();
@@ -45,7 +55,7 @@ pub fn pack(memory: &File, packed: &File) -> io::Result<Packed> {
             memory.read_exact_at(chunk, at)?;
             for page in chunk.chunks(PAGE) {
                 let length = page.len() as u64;
-                if page.iter().any(|byte| *byte != 0) {
+                if holds_something(page) {
                     match runs.last_mut() {
                         Some((start, run)) if *start + *run == at => *run += length,
                         _ => runs.push((at, length)),
@@ -140,6 +150,20 @@ mod tests {
         memory.write_all_at(&[0; PAGE], 0).unwrap();
         let about = pack(&memory, &tempfile::tempfile().unwrap()).unwrap();
         assert_eq!(about.runs, [(4096, 8192), (16384, 4096)]);
+    }
+
+    #[test]
+    fn what_the_kernel_has_poisoned_is_left_out_if_all_of_the_page_is() {
+        let memory = memory_of(&[1, 1, 1, 1]);
+        memory.write_all_at(&[POISON; 2 * PAGE], PAGE as u64).unwrap();
+        memory.write_all_at(&[0], (3 * PAGE - 1) as u64).unwrap();
+        let packed = tempfile::tempfile().unwrap();
+        let about = pack(&memory, &packed).unwrap();
+        assert_eq!(about.runs, [(0, 4096), (8192, 8192)]);
+        let restored = memory_of(&[0; 4]);
+        unpack(&packed, &about, &restored).unwrap();
+        memory.write_all_at(&[0; PAGE], PAGE as u64).unwrap();
+        assert_eq!(content(&restored), content(&memory));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CACHE/templates/KEY/about.json   what it is, and the checksums of the other two
-//! CACHE/templates/KEY/memory       the pages of its memory that are not zero, one after the other
+//! CACHE/templates/KEY/memory       the pages of its memory that hold something, one after the other
 //! CACHE/templates/KEY/state        the state of its devices, as the VMM wrote it
 //! CACHE/templates/KEY.failed       why there is none: what went wrong with the last one
 //! CACHE/templates/KEY.lock         locked while one is made

@@ -141,9 +141,10 @@ fn vms_of_one_template_share_no_randomness_no_key_and_no_id() {
 
 #[test]
 fn a_booted_vm_and_one_from_a_template_look_alike() {
+    // /proc has a link for each process, and the kernel's own come and go.
     const LOOK: &str = "
         sed 's/ 0 0$//; s/,size=[0-9]*k//; s/,nr_inodes=[0-9]*//' /proc/mounts | sort
-        ls -l / /dev/fd /dev/std* | sed 's/ [A-Z][a-z][a-z] *[0-9]* [0-9:]* / /'
+        ls -l / /dev/fd /dev/std* | sed 's/ [A-Z][a-z][a-z] *[0-9]* [0-9:]* / /; / proc$/s/ [0-9]* / /'
         stat -c '%n %a %u %g' /run /run/* /run/user/* /tmp /var/tmp /dev/shm /dev/pts /etc /home/*
         ls -A /etc; grep -c . /etc/passwd
         ls /sys/class/net; cat /sys/class/net/*/mtu /proc/sys/net/ipv6/conf/*/disable_ipv6

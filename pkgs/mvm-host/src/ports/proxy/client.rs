@@ -2,7 +2,7 @@
 
 use super::listener;
 use super::protocol::{Refusal, Reply, Request, VmForwards};
-use crate::client::{read_frame, write_frame};
+use crate::client::{nobody_listens, read_frame, write_frame};
 use crate::{Error, Result};
 use mvm_spec::VmName;
 use mvm_spec::forward::Forward;
@@ -30,10 +30,9 @@ pub enum Added {
 impl Client {
     /// Connects to the proxy that listens at `socket`; `None` if none does.
     pub async fn connect(socket: &Path) -> Result<Option<Self>> {
-        use std::io::ErrorKind::{ConnectionRefused, NotFound};
         match UnixStream::connect(socket).await {
             Ok(stream) => Ok(Some(Self { stream })),
-            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
+            Err(error) if nobody_listens(&error) => Ok(None),
             Err(error) => Err(Error::io("connect to", socket)(error)),
         }
     }
