@@ -186,7 +186,7 @@ def soak(options, scratch):
 
 
 # What developers' programs do all day: many small programs, and a large one. Each prints how many nanoseconds it took.
-TIMED = "start=$(date +%s%N); {}; echo took $(($(date +%s%N) - start))\n"
+TIMED = "set -e; start=$(date +%s%N); {}; echo took $(($(date +%s%N) - start))\n"
 SMALL = "for i in 1 2 3 4 5 6 7 8 9 10; do ls /usr/bin | grep a | sort | head -n 1; done >/dev/null"
 COMPILER = "cc -O2 -c -o /tmp/work.o work.c"
 FUNCTION = """
@@ -205,7 +205,7 @@ int f{n}(int *a, int n) {{
 
 
 def work(options, project):
-    """Seconds that work takes inside a guest of mvm's and of virtme-ng's, in turns, by its name."""
+    """Milliseconds that work takes inside a guest of mvm's and of virtme-ng's, in turns, by its name."""
     functions = "".join(FUNCTION.format(n=n) for n in range(1, 51))
     (project / "work.c").write_text(f"#include <stdio.h>\n#include <string.h>\n{functions}")
     ways = {"mvm": ["mvm", "run", "--", "sh", "work.sh"]}

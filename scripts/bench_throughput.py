@@ -1,8 +1,8 @@
 """Measures what the network's rules cost in throughput, and prints JSON: MB/s by way, medians.
 
 Run by `scripts/bench network` in a network namespace of its own, with MVM_KERNEL set. `guest` is what a real guest sends
-to another namespace, with our rules and without any. `kernel` is what a namespace in the guest's place sends, which is
-faster than any rules would be noticed with a guest under emulation.
+to another namespace, with our rules and without any. `kernel` is what a namespace in the guest's place sends: as fast as
+the kernel can, so that the rules' cost shows, which is lost in an emulated guest's.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import bench
 
 VM = "bench"
 TABLES = (("inet", "microvm-dev"), ("netdev", "microvm-dev"))
-OUTSIDE = "203.0.113.2"
+GATEWAY, OUTSIDE = "203.0.113.1", "203.0.113.2"
 # Seconds of one transfer by a guest, and by a namespace: short, so that the machine's moods meet all ways alike.
 GUEST_TRANSFER, TRANSFER = 1.0, 0.25
 # Transfers of a namespace for each of a guest.
@@ -33,12 +33,12 @@ import socket, time
 server = socket.create_server(("0.0.0.0", 9))
 server.settimeout(60)
 print("ready", flush=True)
-stream, _ = server.accept()
+stream, (peer, _) = server.accept()
 server.close()
 total, start, buffer = 0, time.monotonic(), bytearray(1 << 20)
 while count := stream.recv_into(buffer):
     total += count
-print(total / (time.monotonic() - start) / 1e6, flush=True)
+print(peer, total / (time.monotonic() - start) / 1e6, flush=True)
 """
 # To an address for some seconds, as often as asked: each time that somebody listens there.
 SENDER = """
@@ -119,8 +119,9 @@ def load(ruleset, at=None):
 
 
 @contextlib.contextmanager
-def receiver(at, processor=None):
-    """Listens in a namespace; a function that waits for the end of one transfer and gives its MB/s."""
+def receiver(at, sender, processor=None):
+    """Listens in a namespace; a function that waits for the end of one transfer and gives its MB/s. It must come from
+    `sender`: the gateway's outer address shows that rules masqueraded it, the guest's own that there were none."""
     pin = ["taskset", "--cpu-list", processor] if processor else []
     with subprocess.Popen(netns(at, *pin, sys.executable, "-c", RECEIVER), stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline().strip() != "ready":
@@ -130,7 +131,10 @@ def receiver(at, processor=None):
             line = process.stdout.readline()
             if not line:
                 sys.exit("bench: the transfer broke off")
-            return float(line)
+            peer, megabytes = line.split()
+            if peer != sender:
+                sys.exit(f"bench: the transfer came from {peer} instead of {sender}: the rules are not what was to be measured")
+            return float(megabytes)
 
         try:
             yield rate
@@ -138,7 +142,7 @@ def receiver(at, processor=None):
             process.kill()
 
 
-def by_guest(rounds, rules):
+def by_guest(rounds, rules, address):
     """Medians of what the guest sends with our rules and without, in turns."""
     rates = {"rules": [], "bare": []}
     pid = json.loads(bench.run("mvm", "status", VM, "--json").stdout)["vmmPid"]
@@ -156,7 +160,7 @@ def by_guest(rounds, rules):
                 remove_rules()
                 if way == "rules":
                     load(rules)
-                with receiver(outside) as rate:
+                with receiver(outside, GATEWAY if way == "rules" else address) as rate:
                     samples.append(rate())
     return {way: statistics.median(samples) for way, samples in rates.items()}
 
@@ -167,6 +171,7 @@ def remove_rules():
 
 def by_kernel(rounds, rules, place):
     """Medians of what a namespace in the guest's place sends: each way is a namespace of its own."""
+    address = place["address"].split("/")[0]
     processors = sorted(os.sched_getaffinity(0))
     first, last = str(processors[0]), str(processors[-1])
     ways = {"rules": rules, "bare": "", "masquerade": MASQUERADE}
@@ -181,7 +186,7 @@ def by_kernel(rounds, rules, place):
             ends[way] = guest, outside
         for _ in range(rounds):
             for way, (guest, outside) in ends.items():
-                with receiver(outside, last) as rate:
+                with receiver(outside, address if way == "bare" else GATEWAY, last) as rate:
                     send = ["taskset", "--cpu-list", first, sys.executable, "-c", SENDER, OUTSIDE, str(TRANSFER), "1"]
                     bench.run(*netns(guest, *send))
                     rates[way].append(rate())
@@ -204,7 +209,7 @@ def measure(options, scratch):
             # The keeper makes the connection; it is stopped while we measure.
             if sender.stdout.readline().strip() != "ready":
                 sys.exit("bench: the guest's sender did not start")
-            guest = by_guest(options.rounds, rules)
+            guest = by_guest(options.rounds, rules, spec["address"].split("/")[0])
             if sender.wait(timeout=30) != 0:
                 sys.exit("bench: the guest's sender failed")
         place = {"tap": f"mvm-{VM}", "mac": spec["mac"], "address": spec["address"]}
