@@ -97,8 +97,6 @@ impl World {
              mount -t overlay overlay -o lowerdir=/etc,upperdir={etc}/upper,workdir={etc}/work /etc
              rm -f /etc/resolv.conf
              echo {forward} > /proc/sys/net/ipv4/ip_forward
-             # Refusals are looked for one after the other; the kernel would leave some out (icmp(7)).
-             echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
              # As systemd has it: `ping` for everybody, which is what pasta passes on.
              echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range
              ip link add lan0 type veth peer name eth0 netns {}

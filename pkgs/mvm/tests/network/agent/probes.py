@@ -30,15 +30,18 @@ def number(size):
 
 
 def attempts(probe):
-    """Yields how long each attempt may wait for its answer."""
+    """Yields how long each attempt may wait for its answer; at least once, however long this thread had to wait itself:
+    one that is never made would look like one that is blocked."""
     hopeful = probe.get("hopeful", False)
-    end = time.monotonic() + (DEADLINE if hopeful else SILENCE)
+    left = DEADLINE if hopeful else SILENCE
+    end = time.monotonic() + left
     pause = 0.5
-    while (left := end - time.monotonic()) > 0:
+    while left > 0:
         began = time.monotonic()
         yield min(left, pause)
         # An attempt that failed at once is not repeated at once.
         time.sleep(max(0, min(pause, left) - (time.monotonic() - began)))
+        left = end - time.monotonic()
         if hopeful:
             pause = min(pause * 1.5, 5)
 
