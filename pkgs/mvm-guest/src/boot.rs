@@ -72,15 +72,17 @@ async fn run(started: Duration, warnings: Vec<String>, as_template: bool) -> any
     say("connected to the host");
     let mut opening = vec![hello];
     opening.extend(warnings.into_iter().map(|message| ToHost::Warning { message }));
-    network::loopback().await?;
+    network::loopback()?;
+    let mut interface = None;
     if as_template {
+        interface = network::bring_up()?;
         // Once here, rather than in each of its lives, where it would be in the way of the first command.
         housekeeping::bring_up_processors();
         template::tidy();
         // From here on this life may be one of many.
         stream.write_all(WAITING).await.context("can't tell the host that the template waits")?;
     }
-    serve::serve(Mux::serve(stream), Booted::new(reaper, DEVICE_LIMIT), opening).await;
+    serve::serve(Mux::serve(stream), Booted::new(reaper, DEVICE_LIMIT, interface), opening).await;
     Ok(())
 }
 

@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 pub struct Booted {
     reaper: Reaper,
     device_limit: Duration,
+    /// The interface that the template had.
+    interface: Option<network::Idle>,
     /// What the workload runs with, once that is known.
     settings: OnceLock<(Settings, Reporter)>,
     /// Started with the first workload: most guests have none.
@@ -27,9 +29,11 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// A machine whose processes `reaper` waits for, and whose devices may take `device_limit` to appear.
-    pub fn new(reaper: Reaper, device_limit: Duration) -> Self {
-        Self { reaper, device_limit, settings: OnceLock::new(), supervisor: OnceLock::new() }
+    /// A machine whose processes `reaper` waits for, and whose devices may take `device_limit` to appear; `interface` is
+    /// there already.
+    pub fn new(reaper: Reaper, device_limit: Duration, interface: Option<network::Idle>) -> Self {
+        let (settings, supervisor) = (OnceLock::new(), OnceLock::new());
+        Self { reaper, device_limit, interface, settings, supervisor }
     }
 
     fn supervisor(&self) -> Option<&Supervisor> {
@@ -65,12 +69,11 @@ impl Machine for Booted {
         }
         identity::make_runtime_dirs(&config.user)?;
         if let Some(network) = &config.network {
-            network::configure(network, self.device_limit).await?;
+            network::configure(network, self.interface, self.device_limit).await?;
             done("network");
         }
         let server = Arc::new(ssh::Server::new(ssh::Settings {
-            host_key: &config.ssh.host_key,
-            authorized_keys: &config.ssh.authorized_keys,
+            keys: &config.ssh,
             accounts: accounts(&config, shell),
             program: PathBuf::from(mounts::PROGRAM),
             surroundings: surroundings(&config.environment, config.workload.as_deref()),
@@ -87,7 +90,8 @@ impl Machine for Booted {
             tokio::spawn(Arc::clone(&server).serve_listener(listener));
         }
         done("ssh");
-        housekeeping::start(config.file_quota);
+        // A template has brought its processors up.
+        housekeeping::start(config.plugged, config.file_quota);
         Ok(server)
     }
 

@@ -9,13 +9,16 @@ const PROCESSORS_AFTER: Duration = Duration::from_millis(100);
 /// Quota below which inodes are counted more often: a walk over a large tree can use it up within a second.
 const SMALL_QUOTA: u64 = 100_000;
 
-/// Starts both; `file_quota` is how many files the file server can hold for each share, 0 for no limit.
-pub fn start(file_quota: u64) {
-    // A thread, since bringing up a processor takes an emulated guest half a second inside one write(2).
-    std::thread::spawn(|| {
-        std::thread::sleep(PROCESSORS_AFTER);
-        bring_up_processors();
-    });
+/// Starts both, the first unless `all_up`; `file_quota` is how many files the file server can hold for each share, 0 for no
+/// limit.
+pub fn start(all_up: bool, file_quota: u64) {
+    if !all_up {
+        // A thread, since bringing up a processor takes an emulated guest half a second inside one write(2).
+        std::thread::spawn(|| {
+            std::thread::sleep(PROCESSORS_AFTER);
+            bring_up_processors();
+        });
+    }
     if file_quota > 0 {
         tokio::spawn(watch_inodes(file_quota));
     }

@@ -6,6 +6,7 @@ use mvm_spec::control::{GuestConfig, GuestNetwork};
 use mvm_spec::v1::User;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
@@ -206,7 +207,7 @@ fn copy_skeleton(from: &Path, to: &Path, user: &User) -> anyhow::Result<()> {
         } else if kind.is_symlink() {
             std::fs::read_link(&source).and_then(|link| symlink(link, &target))
         } else {
-            std::fs::copy(&source, &target).map(drop)
+            copy_file(&source, &target)
         };
         copied.with_context(|| format!("can't copy {} to {}", source.display(), target.display()))?;
         if !kind.is_symlink() {
@@ -214,6 +215,14 @@ fn copy_skeleton(from: &Path, to: &Path, user: &User) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Skeletons are small. The kernel's ways of copying, which `std::fs::copy` tries, only take their time to fail between file
+/// systems.
+fn copy_file(source: &Path, target: &Path) -> std::io::Result<()> {
+    let mode = std::fs::metadata(source)?.permissions().mode() & 0o777;
+    std::fs::write(target, std::fs::read(source)?)?;
+    std::fs::set_permissions(target, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]

@@ -186,9 +186,9 @@ pub struct GuestNetwork {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestSsh {
-    /// Private host key, in OpenSSH's format (PROTOCOL.key).
+    /// Private host key, unencrypted: in OpenSSH's binary format (PROTOCOL.key), in hexadecimal.
     pub host_key: String,
-    /// Public keys that may log in, in OpenSSH's format.
+    /// Public keys that may log in: as SSH sends them (RFC 4253, 6.6), in hexadecimal.
     pub authorized_keys: Vec<String>,
 }
 

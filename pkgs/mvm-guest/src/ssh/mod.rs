@@ -26,13 +26,13 @@ pub(crate) use process::become_session;
 use crate::reaper::Reaper;
 use anyhow::Context;
 use inbox::{Backlog, GatedStream};
-use russh::keys::ssh_key::HashAlg;
+use mvm_spec::control::GuestSsh;
 use russh::keys::{PrivateKey, PublicKey};
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -50,10 +50,8 @@ const CIPHERS: &[cipher::Name] = &[
 /// What a server is made from.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// Private host key, in OpenSSH's format.
-    pub host_key: &'a str,
-    /// Public keys that may log in, in OpenSSH's format.
-    pub authorized_keys: &'a [String],
+    /// The keys.
+    pub keys: &'a GuestSsh,
     /// Who may log in, all with the same keys. The first of a name counts.
     pub accounts: Vec<Account>,
     /// This program, for the SFTP server.
@@ -76,8 +74,11 @@ pub struct Surroundings {
 /// The SSH server.
 #[derive(Debug)]
 pub struct Server {
-    config: Arc<russh::server::Config>,
-    authorized: Vec<PublicKey>,
+    /// Made for the first client: it takes an emulated guest a twentieth of its start.
+    config: OnceLock<Arc<russh::server::Config>>,
+    host_key: String,
+    /// As they are sent.
+    authorized: Vec<Vec<u8>>,
     accounts: Vec<Account>,
     program: PathBuf,
     surroundings: Mutex<Arc<Surroundings>>,
@@ -85,17 +86,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server; nothing is served yet. Fails on a key that can't be read.
+    /// A server; nothing is served yet. Fails on an authorized key that is not in hexadecimal.
     pub fn new(settings: Settings<'_>) -> anyhow::Result<Self> {
-        let Settings { host_key, authorized_keys, accounts, program, surroundings, reaper } = settings;
-        let host_key = PrivateKey::from_openssh(host_key).context("the SSH host key can't be read")?;
-        let authorized = authorized_keys
-            .iter()
-            .map(|key| {
-                PublicKey::from_openssh(key)
-                    .with_context(|| format!("the authorized SSH key `{key}` can't be read"))
-            })
-            .collect::<anyhow::Result<_>>()?;
+        let Settings { keys, accounts, program, surroundings, reaper } = settings;
+        let decode =
+            |key| hex::decode(key).with_context(|| format!("the authorized SSH key `{key}` can't be read"));
+        let authorized = keys.authorized_keys.iter().map(decode).collect::<anyhow::Result<_>>()?;
+        let surroundings = Mutex::new(Arc::new(surroundings));
+        let (config, host_key) = (OnceLock::new(), keys.host_key.clone());
+        Ok(Self { config, host_key, authorized, accounts, program, surroundings, reaper })
+    }
+
+    fn config(&self) -> anyhow::Result<Arc<russh::server::Config>> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let host_key = hex::decode(&self.host_key).context("the SSH host key is not in hexadecimal")?;
+        let host_key = PrivateKey::from_bytes(&host_key).context("the SSH host key can't be read")?;
         let config = russh::server::Config {
             server_id: SshId::Standard(concat!("SSH-2.0-mvm-guest_", env!("CARGO_PKG_VERSION")).into()),
             methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -108,8 +115,7 @@ impl Server {
             inactivity_timeout: None,
             ..Default::default()
         };
-        let surroundings = Mutex::new(Arc::new(surroundings));
-        Ok(Self { config: Arc::new(config), authorized, accounts, program, surroundings, reaper })
+        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
 
     /// Sessions find `surroundings` from now on; those that there are keep theirs.
@@ -128,7 +134,11 @@ impl Server {
     {
         let backlog = Arc::new(Backlog::default());
         let stream = GatedStream::new(stream, Arc::clone(&backlog));
-        let config = Arc::clone(&self.config);
+        let config = match self.config() {
+            Ok(config) => config,
+            // The host has read its keys before it sent them.
+            Err(error) => return crate::console::say(format_args!("can't serve SSH: {error:#}")),
+        };
         // A client that breaks off is its own affair.
         if let Ok(session) =
             russh::server::run_stream(config, stream, connection::Connection::new(self, backlog)).await
@@ -160,9 +170,7 @@ impl Server {
     }
 
     fn authorizes(&self, key: &PublicKey) -> bool {
-        // Comments don't matter, so that whole keys can't be compared.
-        self.authorized
-            .iter()
-            .any(|authorized| authorized.fingerprint(HashAlg::Sha256) == key.fingerprint(HashAlg::Sha256))
+        // As sent, a key has no comment.
+        key.to_bytes().is_ok_and(|key| self.authorized.contains(&key))
     }
 }

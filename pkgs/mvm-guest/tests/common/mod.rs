@@ -14,7 +14,6 @@ use mvm_guest::workload::{self, Places, Supervisor};
 use mvm_spec::control::{GuestConfig, GuestSsh, PROTOCOL, Shares, StreamKind, ToGuest, ToHost};
 use mvm_spec::workload::Workload;
 use russh::client::{AuthResult, Handle, Msg};
-use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, Sig};
 use std::collections::BTreeMap;
@@ -53,8 +52,7 @@ impl Machine for ThisMachine {
         };
         let _ = self.supervisor.set(Supervisor::start(settings, report.clone()));
         Ok(Arc::new(Server::new(Settings {
-            host_key: &config.ssh.host_key,
-            authorized_keys: &config.ssh.authorized_keys,
+            keys: &config.ssh,
             accounts: vec![account],
             program: env!("CARGO_BIN_EXE_mvm-guest").into(),
             surroundings: Surroundings {
@@ -164,8 +162,8 @@ impl Guest {
                 gid: nix::unistd::getgid().as_raw(),
             },
             ssh: GuestSsh {
-                host_key: self.host_key.to_openssh(LineEnding::LF).unwrap().to_string(),
-                authorized_keys: vec![self.user_key.public_key().to_openssh().unwrap()],
+                host_key: hex::encode(self.host_key.to_bytes().unwrap()),
+                authorized_keys: vec![hex::encode(self.user_key.public_key().to_bytes().unwrap())],
             },
             environment: BTreeMap::from([("FROM_VM".to_owned(), "vm value".to_owned())]),
             workload: None,

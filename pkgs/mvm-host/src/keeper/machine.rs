@@ -3,6 +3,7 @@
 use super::child::{Child, Launch};
 use super::logs::Logs;
 use super::mux::{GuestStream, Mux};
+use super::network::Port;
 use super::prepare::Prepared;
 use super::restore::Restoring;
 use super::server::Keeper;
@@ -14,18 +15,16 @@ use crate::store::{StoredVm, VmPaths};
 use crate::template::Template;
 use crate::vmm::{Machine, Origin, Platform, Share, Tap};
 use crate::vmm_process::{INITRAMFS, KERNEL, MEMORY};
-use crate::{Error, Result};
+use crate::{Error, Result, keys};
 use mvm_spec::control::{
     GuestConfig, GuestNetwork, GuestSsh, PROJECT_TAG, SOFTWARE_TAG, Shares, StreamKind, ToGuest, ToHost,
 };
 use mvm_spec::workload::Workload;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,16 +42,13 @@ pub struct Attempt {
     pub machine: Machine,
     /// What is left to do before a restored machine runs.
     pub restoring: Option<Restoring>,
-    /// The tap of a restored machine, until it has it.
-    pub tap: Option<Attaching>,
+    /// Its port on the realm's network, until that is made.
+    pub port: Option<Port>,
     /// What the guest was told to run by itself.
     pub workload: Workload,
     /// What its processes print, once they run.
     pub logs: Option<Logs>,
 }
-
-/// A tap that is being made.
-pub type Attaching = Pin<Box<dyn Future<Output = Result<OwnedFd>>>>;
 
 /// How a VM is started.
 #[derive(Clone, Debug)]
@@ -117,7 +113,7 @@ pub async fn launch(
         Start::Warm(template) => Some(Restoring::begin(template, mem_mib, &owner)?),
         Start::Cold(_) => None,
     };
-    let attach =
+    let mut port =
         spec.network.as_ref().map(|network| keeper.network.attach(&spec.name, network)).transpose()?;
 
     // The file server, with a listening socket a share; its other end is connected already, so that neither side
@@ -150,14 +146,12 @@ pub async fn launch(
     };
     let config = json(&config)?;
 
-    // A machine that boots has its interface from the start, a restored one gets it later.
-    let (tap_fd, attached) = match attach {
-        Some(attach) if restoring.is_none() => (Some(vmm_fds.add(attach.await?)), None),
-        attach => (None, attach),
-    };
-    let tap = spec.network.as_ref().map(|network| Tap { fd: tap_fd, mac: network.mac });
     let home = home_disk(stored, &paths)?.map(|file| vmm_fds.add(file));
-    let (port, port_of_vmm) = UnixStream::pair().map_err(Error::system("make a socket pair"))?;
+    let (channel, channel_of_vmm) = UnixStream::pair().map_err(Error::system("make a socket pair"))?;
+    let tap = match (&mut port, &spec.network) {
+        (Some(port), Some(network)) => Some(Tap { fd: vmm_fds.add(port.tap().await?), mac: network.mac }),
+        _ => None,
+    };
     let machine = Machine {
         name: spec.name.to_string(),
         vcpu: spec.resources.vcpu,
@@ -178,7 +172,7 @@ pub async fn launch(
         shares,
         tap,
         home,
-        mux: vmm_fds.add(port_of_vmm),
+        mux: vmm_fds.add(channel_of_vmm),
         qmp: restoring.as_mut().and_then(Restoring::take_channel).map(|channel| vmm_fds.add(channel)),
     };
     let vmm = VmmLaunch {
@@ -212,14 +206,12 @@ pub async fn launch(
         });
     }
 
-    port.set_nonblocking(true).map_err(Error::system("prepare the guest's port"))?;
-    let mux = Mux::start(
-        tokio::net::UnixStream::from_std(port).map_err(Error::system("prepare the guest's port"))?,
-    );
+    let failed = || Error::system("prepare the guest's channel");
+    channel.set_nonblocking(true).map_err(failed())?;
+    let mux = Mux::start(tokio::net::UnixStream::from_std(channel).map_err(failed())?);
     let control = Control::new(mux.open(StreamKind::Control).await?);
-    let tap: Option<Attaching> = attached.map(|attached| -> Attaching { Box::pin(attached) });
     let (workload, logs) = (Workload::empty(), None);
-    Ok(Attempt { vmm, files, mux, control, machine, restoring, tap, workload, logs })
+    Ok(Attempt { vmm, files, mux, control, machine, restoring, port, workload, logs })
 }
 
 /// Tells the guest, whose `Hello` came at `heard`, who it is.
@@ -248,7 +240,6 @@ pub async fn configure(
 /// Who the guest is.
 fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<GuestConfig> {
     let spec = &stored.spec;
-    let read = |path: PathBuf| std::fs::read_to_string(&path).map_err(Error::io("read", &path));
     let mut entropy = [0; 64];
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut entropy))
@@ -277,8 +268,8 @@ fn guest_config(keeper: &Keeper, stored: &StoredVm, paths: &VmPaths) -> Result<G
         }),
         user: spec.user.clone(),
         ssh: GuestSsh {
-            host_key: read(paths.host_key())?,
-            authorized_keys: vec![read(paths.dir.join("ssh/user_key.pub"))?],
+            host_key: keys::private_for_guest(&paths.host_key())?,
+            authorized_keys: vec![keys::public_for_guest(&paths.dir.join("ssh/user_key.pub"))?],
         },
         environment: spec.environment.clone(),
         workload: None,

@@ -12,7 +12,7 @@ use crate::net::counters::Denied;
 use crate::net::dnsmasq::VmHost;
 use crate::net::ruleset::Guest;
 use crate::net::topology::Topology;
-use crate::net::{self, NetworkPlan, uplink, watch};
+use crate::net::{self, NetworkPlan, tap, uplink, watch};
 use crate::realm::{Realm, RealmKind};
 use crate::{Error, Result, fault};
 use mvm_spec::VmName;
@@ -37,7 +37,9 @@ enum Request {
         name: VmName,
         network: Box<NetworkSpec>,
         tap: Tap,
-        reply: oneshot::Sender<Result<Option<OwnedFd>>>,
+        /// Who waits for the tap if it is to be made; nobody afterwards.
+        give: Option<oneshot::Sender<Result<OwnedFd>>>,
+        reply: oneshot::Sender<Result<()>>,
     },
     Detach {
         name: VmName,
@@ -57,10 +59,30 @@ enum Request {
 /// Whose a VM's tap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tap {
-    /// Ours: it is made, and goes with its file.
+    /// Ours: it is made first of all, and goes with its file.
     Made,
     /// Somebody else has made it, and keeps it.
     Adopted,
+}
+
+/// The port of a VM, while it is made.
+#[derive(Debug)]
+pub struct Port {
+    tap: oneshot::Receiver<Result<OwnedFd>>,
+    attached: oneshot::Receiver<Result<()>>,
+}
+
+impl Port {
+    /// Its tap, which goes when the descriptor is closed; once. It is there as soon as the realm's namespace is, and
+    /// connected to nothing yet.
+    pub async fn tap(&mut self) -> Result<OwnedFd> {
+        (&mut self.tap).await.map_err(|_| thread_gone())?
+    }
+
+    /// Returns when the tap is connected to the realm's network; once. Giving up waiting loses nothing.
+    pub async fn attached(&mut self) -> Result<()> {
+        (&mut self.attached).await.map_err(|_| thread_gone())?
+    }
 }
 
 /// The network, for the keeper's tasks.
@@ -106,23 +128,16 @@ impl Network {
         self.trouble.get()
     }
 
-    /// Has the port of a VM made; what is returned gives its tap, which goes when the descriptor is closed. The work goes
-    /// on whether that is awaited or not, and [`Self::detach`] undoes it.
-    pub fn attach(
-        &self,
-        name: &VmName,
-        network: &NetworkSpec,
-    ) -> Result<impl Future<Output = Result<OwnedFd>> + use<>> {
-        let (port, name) = (self.port(name, network, Tap::Made)?, name.clone());
-        Ok(async move {
-            let tap = port.await?;
-            tap.ok_or_else(|| Error::Failed(format!("the tap of VM `{name}` has no file")))
-        })
+    /// Has the port of a VM made. The work goes on whether that is awaited or not, and [`Self::detach`] undoes it.
+    pub fn attach(&self, name: &VmName, network: &NetworkSpec) -> Result<Port> {
+        let (give, tap) = oneshot::channel();
+        let attached = self.port(name, network, Tap::Made, Some(give))?;
+        Ok(Port { tap, attached })
     }
 
     /// Makes a tap that is there the port of its VM.
     pub async fn adopt(&self, name: &VmName, network: &NetworkSpec) -> Result<()> {
-        self.port(name, network, Tap::Adopted)?.await.map(drop)
+        self.port(name, network, Tap::Adopted, None)?.await.map_err(|_| thread_gone())?
     }
 
     fn port(
@@ -130,12 +145,14 @@ impl Network {
         name: &VmName,
         network: &NetworkSpec,
         tap: Tap,
-    ) -> Result<impl Future<Output = Result<Option<OwnedFd>>> + use<>> {
+        give: Option<oneshot::Sender<Result<OwnedFd>>>,
+    ) -> Result<oneshot::Receiver<Result<()>>> {
         let topology = self.realm.config.topology()?;
         topology.fits(name, network)?;
         let (reply, attached) = oneshot::channel();
-        self.send(Request::Attach { name: name.clone(), network: Box::new(network.clone()), tap, reply })?;
-        Ok(async move { attached.await.map_err(|_| thread_gone())? })
+        let (name, network) = (name.clone(), Box::new(network.clone()));
+        self.send(Request::Attach { name, network, tap, give, reply })?;
+        Ok(attached)
     }
 
     /// Removes what is left of the port of a VM that has ended.
@@ -248,13 +265,15 @@ impl Thread {
         }
     }
 
-    async fn serve(self, mut requests: mpsc::UnboundedReceiver<Request>) {
+    async fn serve(self, requests: mpsc::UnboundedReceiver<Request>) {
+        let (rest, mut work) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(make_taps(requests, rest));
         let network = match net::Network::set_up(self.plan.clone()).await {
             Ok((network, warnings)) => {
                 self.trouble.set("rules", warnings);
                 Rc::new(network)
             }
-            Err(error) => return refuse(requests.recv().await, error),
+            Err(error) => return refuse(work.recv().await, error),
         };
         fault::point("start-rules");
         let names = Rc::new(Names::new(self.plan.clone(), self.names_dir.clone(), self.trouble.clone()));
@@ -264,15 +283,15 @@ impl Thread {
         }
         let (forwarded, trouble) = (self.forwarded.clone(), self.trouble.clone());
         tokio::task::spawn_local(keep_rules(network.clone(), names.clone(), forwarded, trouble));
-        while let Some(request) = requests.recv().await {
+        while let Some(request) = work.recv().await {
             match request {
-                Request::Attach { name, network: spec, tap, reply } => {
-                    let file = self.attach(&network, &names, name.clone(), &spec, tap).await;
-                    if file.is_err() {
+                Request::Attach { name, network: spec, tap, reply, .. } => {
+                    let attached = self.attach(&network, &names, name.clone(), &spec, tap).await;
+                    if attached.is_err() {
                         names.remove(&name);
                     }
                     // Who asked may be gone: the tap goes with its file.
-                    let _ = reply.send(file);
+                    let _ = reply.send(attached);
                 }
                 Request::Detach { name } => {
                     names.remove(&name);
@@ -290,7 +309,10 @@ impl Thread {
                     let _ = reply.send(bring_forwards(&network, &self.forwarded).await);
                 }
                 Request::End { reply } => {
-                    if let Err(error) = network.tear_down().await {
+                    // A realm's own namespace goes with its last process, and all that is in it.
+                    if self.plan.kind == RealmKind::Host
+                        && let Err(error) = network.tear_down().await
+                    {
                         tracing::warn!("{error}");
                     }
                     if let Err(error) = uplink::unpin_namespace(&self.pin) {
@@ -311,7 +333,7 @@ impl Thread {
         name: VmName,
         spec: &NetworkSpec,
         tap: Tap,
-    ) -> Result<Option<OwnedFd>> {
+    ) -> Result<()> {
         let NetworkSpec { mac, address, gateway, egress, peers, .. } = spec;
         let address = address.address;
         let bridge = self.topology.bridge(spec, self.plan.mtu);
@@ -331,19 +353,41 @@ impl Thread {
             resolver_port,
             name,
         };
-        let file = match tap {
-            Tap::Made => Some(network.add_guest(guest, None).await?),
-            Tap::Adopted => network.adopt_guest(guest).await.map(|()| None)?,
-        };
+        match tap {
+            Tap::Made => network.add_guest(guest).await?,
+            Tap::Adopted => network.adopt_guest(guest).await?,
+        }
         fault::point("start-attached");
-        Ok(file)
+        Ok(())
+    }
+}
+
+/// Makes the taps that are asked for, at once, whatever else the thread has to do: a VMM can't start without its tap, and
+/// the rest of its port is made beside it. Passes on what is left of the requests.
+async fn make_taps(mut requests: mpsc::UnboundedReceiver<Request>, rest: mpsc::UnboundedSender<Request>) {
+    while let Some(mut request) = requests.recv().await {
+        if let Request::Attach { name, give, .. } = &mut request
+            && let Some(give) = give.take()
+        {
+            let made = tap::open(&name.tap());
+            let failed = made.is_err();
+            // Who asked may be gone: the tap goes with its file.
+            if give.send(made).is_err() || failed {
+                continue;
+            }
+        }
+        if rest.send(request).is_err() {
+            return;
+        }
     }
 }
 
 /// Answers the first request with the error that keeps the thread from serving any.
 fn refuse(request: Option<Request>, error: Error) {
-    if let Some(Request::Attach { reply, .. }) = request {
-        let _ = reply.send(Err(error));
+    match request {
+        Some(Request::Attach { give: Some(give), .. }) => drop(give.send(Err(error))),
+        Some(Request::Attach { reply, .. }) => drop(reply.send(Err(error))),
+        _ => {}
     }
 }
 

@@ -7,14 +7,14 @@ use super::vmm::Owner;
 use crate::sandbox::mount::Detached;
 use crate::template::Template;
 use crate::vmm::qmp::Qmp;
-use crate::vmm::{Machine, TAP, Vmm};
+use crate::vmm::{Machine, Vmm};
 use crate::vmm_process::MEMORY;
 use crate::{Error, Result};
 use rustix::fs::MemfdFlags;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -91,10 +91,7 @@ pub struct Restored {
 
 impl Restored {
     /// Gives the VMM, which was started for `machine` by `vmm`, those devices.
-    pub async fn plug(mut self, vmm: &impl Vmm, machine: &Machine, tap: Option<OwnedFd>) -> Result<()> {
-        if let Some(tap) = tap {
-            self.qmp.give(TAP, tap.as_fd()).await?;
-        }
+    pub async fn plug(mut self, vmm: &impl Vmm, machine: &Machine) -> Result<()> {
         for (command, arguments) in vmm.plug(machine) {
             self.qmp.execute(command, arguments).await?;
         }

@@ -4,12 +4,13 @@ use super::prepare::Prepared;
 use super::restore::{memory_file, ready, state_file};
 use super::server::Keeper;
 use super::vmm::{FdTable, Owner, VmmLaunch};
+use crate::net::tap;
 use crate::realm::Realm;
 use crate::store::StoredVm;
 use crate::template::key::{Ingredients, Key};
 use crate::template::memory::Packed;
 use crate::template::{self, About, Draft, Found, Template, cache};
-use crate::vmm::{Machine, Origin, Platform, Vmm};
+use crate::vmm::{Machine, Origin, Platform, Tap, Vmm};
 use crate::vmm_process::{INITRAMFS, KERNEL, MEMORY};
 use crate::{Error, Result};
 use mvm_spec::control::WAITING;
@@ -71,7 +72,7 @@ pub async fn source(
     Source { key: Some(key), template }
 }
 
-/// The machine of the template for `stored`; its descriptors are numbered as [`FdTable`] does.
+/// The machine of the template for `stored`, without its descriptors.
 fn machine(stored: &StoredVm, prepared: &Prepared) -> Machine {
     let resources = &stored.spec.resources;
     Machine {
@@ -86,7 +87,7 @@ fn machine(stored: &StoredVm, prepared: &Prepared) -> Machine {
         tsc_khz: prepared.tsc_khz,
         extra_cmdline: Vec::new(),
         shares: Vec::new(),
-        tap: None,
+        tap: stored.spec.network.as_ref().map(|network| Tap { fd: 0, mac: network.mac }),
         home: None,
         mux: 0,
         qmp: Some(0),
@@ -126,6 +127,10 @@ async fn make(
     let mut fds = FdTable::default();
     machine.mux = fds.add(port_of_vmm);
     machine.qmp = Some(fds.add(channel_of_vmm));
+    if let Some(tap) = &mut machine.tap {
+        // A real one, since what it can do is settled when the guest's driver starts.
+        tap.fd = fds.add(tap::open_alone()?);
+    }
     let about = About {
         created_at: template::now(),
         mem_mib: machine.mem_mib,

@@ -1,7 +1,7 @@
 //! Bridges, addresses and ports, by rtnetlink(7), in the network namespace of the thread that opens [`Links`].
 
 use super::conflict::{self, Conflict, InterfaceAddress};
-use super::{sysctl, tap};
+use super::sysctl;
 use crate::{Error, Result};
 use futures::{StreamExt, TryStreamExt};
 use mvm_spec::net::{Cidr, MacAddr};
@@ -16,7 +16,6 @@ use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
 
 /// A bridge as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +55,6 @@ pub struct TapPlan {
     pub name: String,
     /// The bridge it becomes an isolated port of.
     pub bridge: String,
-    /// The user who may open the tap besides the holder of its file; none for nobody else.
-    pub owner: Option<u32>,
     /// Largest packet, in bytes.
     pub mtu: u32,
 }
@@ -170,23 +167,11 @@ impl Links {
         }
     }
 
-    /// Makes a tap that goes with the returned file, as a port of the bridge that is isolated from the other ports
-    /// before it is up. The file is what QEMU takes as `-netdev tap,fd=`: with `IFF_VNET_HDR`, closed on exec.
-    ///
-    /// Errors: no tun driver, no access to it, the tap in use, no such bridge; then there is no tap.
-    pub async fn create_tap(&self, plan: &TapPlan) -> Result<OwnedFd> {
-        // Found missing before there is a tap.
-        self.get(&plan.bridge).await?.ok_or_else(|| no_interface(&plan.bridge))?;
-        let file = tap::open(&plan.name, plan.owner)?;
-        self.adopt_tap(plan).await?;
-        Ok(file)
-    }
-
-    /// Makes a tap that somebody else has made a port of its bridge, as [`Self::create_tap`] does. It is a port of no
-    /// other bridge meanwhile: whoever makes taps for declared VMs makes them bare.
+    /// Makes a bare tap, of which there is no port yet ([`super::tap::open`]), a port of its bridge that is isolated from
+    /// the other ports before it is up.
     ///
     /// Errors: no such tap, or no such bridge.
-    pub async fn adopt_tap(&self, plan: &TapPlan) -> Result<()> {
+    pub async fn attach_tap(&self, plan: &TapPlan) -> Result<()> {
         let TapPlan { name, bridge, mtu, .. } = plan;
         let controller = self.get(bridge).await?.ok_or_else(|| no_interface(bridge))?.header.index;
         let index = self.index(name).await?;
@@ -208,7 +193,7 @@ impl Links {
         self.up(index, name).await
     }
 
-    /// Takes a tap that [`Self::adopt_tap`] put there off its bridge, down; whoever made it removes it. Already gone is
+    /// Takes a tap that [`Self::attach_tap`] put there off its bridge, down; whoever made it removes it. Already gone is
     /// success.
     pub async fn release_tap(&self, name: &str) -> Result<()> {
         let Some(link) = self.get(name).await? else { return Ok(()) };

@@ -10,7 +10,6 @@ use crate::{Error, Result};
 use mvm_spec::VmName;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use sysctl::Forwarding;
 use tokio::sync::Mutex;
@@ -103,31 +102,39 @@ impl Network {
         Ok(())
     }
 
-    /// Makes a guest's tap, from which it can send as itself only, and opens to it what it may reach. Its bridge must be
-    /// there. Returns the tap's file for the VMM; the tap goes with it. `owner` may open the tap too. A guest of that
-    /// name that was there before is replaced.
+    /// Connects the tap of a guest, from which it can send as itself only, and opens to it what it may reach. Its bridge and
+    /// the tap must be there, which goes with its file ([`super::tap::open`]). A guest of that name that was there before
+    /// is replaced.
     ///
-    /// Errors: the bridge is missing, the tap in use, another guest has the address; then nothing has changed.
-    pub async fn add_guest(&self, guest: Guest, owner: Option<u32>) -> Result<OwnedFd> {
+    /// Errors: bridge or tap are missing, another guest has the address; then the guest is not connected.
+    pub async fn add_guest(&self, guest: Guest) -> Result<()> {
         let mut state = self.state.lock().await;
-        self.check_guest(&state, &guest)?;
-        self.forget(&mut state, &guest.name).await?;
-        let file = self.links.create_tap(&self.tap_of(&guest, owner)).await?;
-        let text = ruleset::add_guest(&state.rules, &guest);
-        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
-        Ok(file)
+        self.connect(&mut state, guest).await
     }
 
     /// As [`Self::add_guest`], for a guest whose tap somebody else has made and keeps.
     pub async fn adopt_guest(&self, guest: Guest) -> Result<()> {
         let mut state = self.state.lock().await;
-        self.check_guest(&state, &guest)?;
-        self.forget(&mut state, &guest.name).await?;
+        let name = guest.name.clone();
+        self.connect(&mut state, guest).await?;
+        state.adopted.insert(name);
+        Ok(())
+    }
+
+    async fn connect(&self, state: &mut State, guest: Guest) -> Result<()> {
+        self.check_guest(state, &guest)?;
+        self.forget(state, &guest.name).await?;
+        let (text, name) = (ruleset::add_guest(&state.rules, &guest), guest.name.clone());
+        let tap = TapPlan { name: guest.tap.clone(), bridge: guest.bridge.clone(), mtu: self.mtu };
         // Rules first: a port of the bridge without them could send as anybody.
-        let (text, tap) = (ruleset::add_guest(&state.rules, &guest), self.tap_of(&guest, None));
-        state.adopted.insert(guest.name.clone());
-        self.change(&mut state, &text, |state| state.rules.guests.push(guest)).await?;
-        self.links.adopt_tap(&tap).await
+        self.change(state, &text, |state| state.rules.guests.push(guest)).await?;
+        let attached = self.links.attach_tap(&tap).await;
+        if attached.is_err() {
+            // The first error is the one to report.
+            let _ = self.links.release_tap(&tap.name).await;
+            let _ = self.forget(state, &name).await;
+        }
+        attached
     }
 
     fn check_guest(&self, state: &State, guest: &Guest) -> Result<()> {
@@ -145,10 +152,6 @@ impl Network {
             )));
         }
         Ok(())
-    }
-
-    fn tap_of(&self, guest: &Guest, owner: Option<u32>) -> TapPlan {
-        TapPlan { name: guest.tap.clone(), bridge: guest.bridge.clone(), owner, mtu: self.mtu }
     }
 
     /// Removes a guest's rules and what is left of its tap, and its bridge if that was its own; already gone is success.

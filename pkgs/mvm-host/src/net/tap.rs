@@ -8,12 +8,15 @@ const DEVICE: &str = "/dev/net/tun";
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
-    nix::ioctl_write_int_bad!(set_owner, libc::TUNSETOWNER);
 }
 
-/// Makes the tap `name` in the network namespace of the calling thread. It goes when the last copy of the returned
-/// file is closed. Frames on the file begin with a `struct virtio_net_hdr` of 10 bytes.
-pub fn open(name: &str, owner: Option<u32>) -> Result<OwnedFd> {
+/// Makes the tap `name` in the network namespace of the calling thread: down, and connected to nothing. It goes when the
+/// last copy of the returned file is closed, which is what QEMU takes as `-netdev tap,fd=`. Frames on it begin with a
+/// `struct virtio_net_hdr` of 10 bytes.
+///
+/// # Errors
+/// No tun driver, no access to it, no right to change the namespace's network, or the tap is in use.
+pub fn open(name: &str) -> Result<OwnedFd> {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -25,15 +28,25 @@ pub fn open(name: &str, owner: Option<u32>) -> Result<OwnedFd> {
     // SAFETY: `request` is the `struct ifreq` that TUNSETIFF reads, valid for the call.
     #[expect(unsafe_code, reason = "ioctl(2)")]
     unsafe { ioctl::set_interface(fd.as_raw_fd(), &request) }.map_err(|errno| explain_set(name, errno))?;
-    if let Some(owner) = owner {
-        let owner = libc::c_int::try_from(owner)
-            .map_err(|_| Error::Failed(format!("user id {owner} can't own the tap `{name}`")))?;
-        // SAFETY: integers only.
-        #[expect(unsafe_code, reason = "ioctl(2)")]
-        unsafe { ioctl::set_owner(fd.as_raw_fd(), owner) }
-            .map_err(Error::system(format!("give the tap `{name}` to user {owner}")))?;
-    }
     Ok(fd)
+}
+
+/// A tap as [`open`] makes it, in a network namespace that has nothing else and goes with the returned file.
+///
+/// # Errors
+/// As those of [`open`]; or no namespace can be made.
+pub fn open_alone() -> Result<OwnedFd> {
+    // A namespace belongs to a thread, and lives on by the tap when the thread has ended.
+    let make = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+            .map_err(Error::system("make a network namespace"))?;
+        open("tap")
+    };
+    let thread = std::thread::Builder::new()
+        .name("lone tap".to_owned())
+        .spawn(make)
+        .map_err(Error::system("start a thread"))?;
+    thread.join().map_err(|_| Error::Failed("making a tap broke off".to_owned()))?
 }
 
 fn request(name: &str) -> Result<libc::ifreq> {

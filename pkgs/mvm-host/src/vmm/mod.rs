@@ -68,7 +68,7 @@ pub struct Machine {
     pub extra_cmdline: Vec<String>,
     /// Directories shared by file servers.
     pub shares: Vec<Share>,
-    /// The network interface.
+    /// The network interface. A template has one if the machines that are made of it have.
     pub tap: Option<Tap>,
     /// The home disk: an image file, open for reading and writing.
     pub home: Option<RawFd>,
@@ -88,8 +88,8 @@ pub enum Origin {
         /// The file.
         memory: PathBuf,
     },
-    /// From what was saved of a template. Shares, network interface and home disk are prepared, and plugged in when it
-    /// runs; all else is as in the template.
+    /// From what was saved of a template. Shares and home disk are prepared, and plugged in when it runs; all else is as in
+    /// the template.
     Restore {
         /// The file that is its memory, with the template's content by the time it runs.
         memory: PathBuf,
@@ -114,16 +114,13 @@ pub struct Share {
     pub fd: RawFd,
 }
 
-/// Name of the tap device that a monitor is given on its own channel.
-pub const TAP: &str = "tap";
-
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
-    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`. A restored machine has none yet: its monitor is given it
-    /// by the name [`TAP`] before it is plugged in.
-    pub fd: Option<RawFd>,
-    /// The guest's address.
+    /// The tap device, open with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`: by the last of these, guests may leave checksums and
+    /// the cutting of packets to the host.
+    pub fd: RawFd,
+    /// The guest's address. A restored machine has its template's until its guest takes its own.
     pub mac: MacAddr,
 }
 

@@ -4,7 +4,7 @@ use crate::guest::{Guest, arp, ethernet, ipv4, ping, udp};
 use crate::support::{NetThread, Place, in_namespaces};
 use mvm_host::net::link::{BridgePlan, Lifetime};
 use mvm_host::net::ruleset::{self, HostService, Outside, TABLE};
-use mvm_host::net::{Network, NetworkPlan, mtu, nft};
+use mvm_host::net::{Network, NetworkPlan, mtu, nft, tap};
 use mvm_host::realm::RealmKind;
 use mvm_spec::VmName;
 use mvm_spec::egress::Egress;
@@ -55,7 +55,11 @@ pub fn boot(realm: &NetThread, network: &Arc<Network>, name: &str, last: u8) -> 
 pub fn boot_as(realm: &NetThread, network: &Arc<Network>, guest: ruleset::Guest) -> Guest {
     let network = network.clone();
     let (mac, ip, gateway) = (guest.mac, guest.address, guest.gateway);
-    let tap = realm.run(async move { network.add_guest(guest, None).await.unwrap() });
+    let tap = realm.run(async move {
+        let tap = tap::open(&guest.tap).unwrap();
+        network.add_guest(guest).await.unwrap();
+        tap
+    });
     Guest::boot(tap, mac, ip, gateway)
 }
 

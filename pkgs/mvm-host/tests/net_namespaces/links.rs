@@ -2,15 +2,15 @@
 
 use crate::support::{NetThread, Place, in_namespaces, shell};
 use mvm_host::net::link::{BridgePlan, Lifetime, Links, TapPlan};
-use mvm_host::net::{nft, ruleset, sysctl};
+use mvm_host::net::{nft, ruleset, sysctl, tap};
 
 fn bridge() -> BridgePlan {
     let address = "192.168.100.1/24".parse().unwrap();
     BridgePlan { name: "virbr-mvm".into(), address, mtu: 1400, lifetime: Lifetime::Realm }
 }
 
-fn tap(name: &str) -> TapPlan {
-    TapPlan { name: name.into(), bridge: "virbr-mvm".into(), owner: None, mtu: 1400 }
+fn port(name: &str) -> TapPlan {
+    TapPlan { name: name.into(), bridge: "virbr-mvm".into(), mtu: 1400 }
 }
 
 #[test]
@@ -22,10 +22,10 @@ fn a_bridge_is_made_once_and_keeps_its_taps_apart() {
             links.loopback_up().await.unwrap();
             links.ensure_bridge(&bridge()).await.unwrap();
             links.ensure_bridge(&bridge()).await.unwrap();
-            let owner = Some(nix::unistd::geteuid().as_raw());
-            let file = links.create_tap(&TapPlan { owner, ..tap("mvm-a") }).await.unwrap();
-            let error = links.create_tap(&tap("mvm-a")).await.unwrap_err().to_string();
+            let file = tap::open("mvm-a").unwrap();
+            let error = tap::open("mvm-a").unwrap_err().to_string();
             assert!(error.contains("`mvm-a`") && error.contains("another process"), "{error}");
+            links.attach_tap(&port("mvm-a")).await.unwrap();
             file
         });
         realm.shell(
@@ -66,13 +66,17 @@ fn conflicts_are_named_and_change_nothing() {
             assert!(error.contains("`other` exists and is no bridge"), "{error}");
             let error = links.delete_bridge("other").await.unwrap_err().to_string();
             assert!(error.contains("no bridge"), "{error}");
-            let error = links.create_tap(&tap("mvm-a")).await.unwrap_err().to_string();
+            let tap = tap::open("mvm-a").unwrap();
+            let error = links.attach_tap(&port("mvm-a")).await.unwrap_err().to_string();
             assert!(error.contains("`virbr-mvm`"), "{error}");
+            drop(tap);
         });
         realm.shell("fails ip link show virbr-mvm; fails ip link show mvm-a; ip link delete other");
         realm.run(async {
             let links = Links::open().unwrap();
             links.ensure_bridge(&bridge()).await.unwrap();
+            let error = links.attach_tap(&port("mvm-a")).await.unwrap_err().to_string();
+            assert!(error.contains("`mvm-a`"), "{error}");
             let moved = BridgePlan { address: "10.3.0.1/24".parse().unwrap(), ..bridge() };
             let error = links.ensure_bridge(&moved).await.unwrap_err().to_string();
             assert!(error.contains("192.168.100.1/24, not 10.3.0.1/24"), "{error}");
@@ -138,6 +142,21 @@ fn rules_are_taken_as_one_and_refused_with_nfts_own_words() {
 }
 
 #[test]
+fn a_tap_by_itself_is_in_no_namespace_of_ours() {
+    in_namespaces("links::a_tap_by_itself_is_in_no_namespace_of_ours", || {
+        let realm = NetThread::spawn(Place::New);
+        // Any number at a time: each has its own.
+        let taps = realm.call(|| [tap::open_alone().unwrap(), tap::open_alone().unwrap()]);
+        realm.shell("fails ip link show tap");
+        shell("fails ip link show tap");
+        for tap in taps {
+            let flags = nix::fcntl::fcntl(&tap, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+            assert_eq!(flags, libc::FD_CLOEXEC);
+        }
+    });
+}
+
+#[test]
 fn qemu_takes_the_taps_file() {
     in_namespaces("links::qemu_takes_the_taps_file", || {
         use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -145,11 +164,7 @@ fn qemu_takes_the_taps_file() {
         use std::os::fd::AsRawFd;
         use std::process::{Command, Stdio};
         let realm = NetThread::spawn(Place::New);
-        let file = realm.run(async {
-            let links = Links::open().unwrap();
-            links.ensure_bridge(&bridge()).await.unwrap();
-            links.create_tap(&tap("mvm-a")).await.unwrap()
-        });
+        let file = realm.call(|| tap::open("mvm-a").unwrap());
         fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let mut qemu = Command::new("qemu-system-x86_64")
             .args(["-machine", "none", "-nodefaults", "-display", "none", "-monitor", "stdio"])

@@ -71,10 +71,10 @@ fn two_guests_can_not_have_one_address() {
         let lan = Lan::new();
         let _a = boot(&lan.realm, &lan.network, "a", 10);
         lan.with(|network| async move {
-            let error = network.add_guest(guest("b", 10), None).await.unwrap_err().to_string();
+            let error = network.add_guest(guest("b", 10)).await.unwrap_err().to_string();
             assert!(error.contains("`b`") && error.contains("`a`"), "{error}");
             let nowhere = ruleset::Guest { bridge: "br-none".into(), ..guest("c", 11) };
-            let error = network.add_guest(nowhere, None).await.unwrap_err().to_string();
+            let error = network.add_guest(nowhere).await.unwrap_err().to_string();
             assert!(error.contains("no bridge `br-none` for VM `c`"), "{error}");
         });
         lan.realm.shell("fails ip link show mvm-b; fails ip link show mvm-c");

@@ -69,6 +69,44 @@ fn a_template_holds_nothing_of_the_vm_it_was_made_for() {
     assert!(memory.windows(15).any(|window| window == b"mvm-guest waits"));
 }
 
+/// Prints what a VM's network interface is: whether it is up, its largest packet, whether it leaves checksums and
+/// the cutting of TCP streams to the host (virtio 1.2, 5.1.3: bits 0 and 11), whether it has no IPv6,
+/// its addresses and routes.
+const INTERFACE: &str = r#"
+cd /sys/class/net/eth0
+flags=$(cat flags); echo up $((flags & 1)) carrier $(cat carrier)
+echo mtu $(cat mtu)
+cut -c 1,12 device/features
+cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6
+ip -4 -o address show dev eth0 | sed 's,10\.[0-9.]*/,ADDRESS/,; s/192\.168\.100\.1[0-9]*/ADDRESS/'
+ip -4 route show default
+"#;
+
+#[test]
+fn a_vm_of_a_template_has_the_network_that_a_booted_one_has() {
+    let realm = Realm::new();
+    realm.ok(["create", "woken", "--start"]);
+    realm.ok(["create", "booted"]);
+    realm.ok(["start", "--cold", "booted"]);
+    let [woken, booted] = ["woken", "booted"].map(|name| realm.sh(name, INTERFACE));
+    assert_eq!(woken, booted);
+    assert!(woken.contains("up 1 carrier 1") && woken.contains("\n11\n"), "{woken}");
+    for name in ["woken", "booted"] {
+        let spec = std::fs::read_to_string(realm.path(&format!("state/{name}/spec.json"))).unwrap();
+        let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+        let mac = realm.sh(name, "cat /sys/class/net/eth0/address");
+        assert_eq!(spec["network"]["mac"], mac.trim(), "{spec}");
+    }
+    // The gateway answers whoever has the address that it knows: its MAC address is known after that.
+    let probe = "python3 -c \"import socket; s = socket.socket(); s.settimeout(5); s.connect_ex(('192.168.100.1', 22))\"
+                 grep -q '^192.168.100.1 .* 0x2 ' /proc/net/arp";
+    realm.sh("woken", probe);
+
+    // Other devices, another template.
+    let alone = said(&realm, &["--no-network"]);
+    assert!(alone.contains("preparing a template") && alone.contains("waking"), "{alone}");
+}
+
 /// Prints what must differ from VM to VM, one a line.
 const IDENTITY: &str = r#"
 echo urandom $(head -c 4096 /dev/urandom | sha256sum)

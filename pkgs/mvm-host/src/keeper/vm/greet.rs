@@ -4,13 +4,14 @@ use super::start::StartError;
 use super::{Command, Life};
 use crate::Error;
 use crate::keeper::machine::{self, Attempt};
+use crate::keeper::network::Port;
 use crate::keeper::protocol::Timing;
 use crate::vmm::Origin;
 use mvm_spec::control::ToHost;
 use std::time::{Duration, Instant};
 
 impl Life {
-    /// Waits for the guest's messages until it is ready.
+    /// Waits for the guest's messages until it is ready, and has its network.
     pub(super) async fn greet(
         &mut self,
         attempt: &mut Attempt,
@@ -18,8 +19,21 @@ impl Life {
         launched: Instant,
     ) -> Result<(), StartError> {
         let (mut awaited, greeting) = ("start its init", Instant::now());
+        let mut ready_since = None;
         loop {
+            if let Some(since) = ready_since
+                && attempt.port.is_none()
+            {
+                self.timed("wait for the network", Instant::now().saturating_duration_since(since));
+                return Ok(());
+            }
             let message = tokio::select! {
+                attached = attached(&mut attempt.port), if attempt.port.is_some() => {
+                    // A network that can't be had is not the guest's fault.
+                    attached?;
+                    attempt.port = None;
+                    continue;
+                }
                 message = attempt.control.next() => message.map_err(|error| {
                     StartError::Guest(format!("the guest of `{}` spoke nonsense: {error}", self.stored.spec.name))
                 })?,
@@ -64,7 +78,8 @@ impl Life {
                 // They run when it is ready.
                 Some(ToHost::Processes(_)) => {}
                 Some(ToHost::Ready) => {
-                    return Ok(());
+                    awaited = "get its network";
+                    ready_since = Some(Instant::now());
                 }
                 Some(ToHost::Failed { message }) => {
                     // The guest itself says why: another platform would say the same.
@@ -94,5 +109,12 @@ impl Life {
         } else {
             format!("`{name}` did not come up: {ended}: {said}")
         }
+    }
+}
+
+async fn attached(port: &mut Option<Port>) -> crate::Result<()> {
+    match port {
+        Some(port) => port.attached().await,
+        None => Ok(()),
     }
 }

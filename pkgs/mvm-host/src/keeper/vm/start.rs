@@ -166,36 +166,24 @@ impl Life {
         deadline: tokio::time::Instant,
     ) -> Result<(), StartError> {
         let Some(restoring) = attempt.restoring.take() else { return Ok(()) };
-        let tap = attempt.tap.take();
         let mut steps = Vec::new();
         let work = async {
-            let restored = match restoring.resume(&mut steps).await {
-                Ok(restored) => restored,
-                Err(error) => return Ok(Err(error)),
-            };
+            let restored = restoring.resume(&mut steps).await?;
             let begun = Instant::now();
-            // A network that can't be had is not the template's fault.
-            let tap = match tap {
-                Some(tap) => Some(tap.await?),
-                None => None,
-            };
-            steps.push(("wait for the network", begun.elapsed()));
-            let begun = Instant::now();
-            let plugged = restored.plug(&*prepared.qemu, &attempt.machine, tap).await;
+            let plugged = restored.plug(&*prepared.qemu, &attempt.machine).await;
             steps.push(("plugging in", begun.elapsed()));
-            Ok(plugged)
+            plugged
         };
         let restored = self.or_stop(tokio::time::timeout_at(deadline, work)).await?;
         for (step, took) in steps {
             self.timed(&format!("restore: {step}"), took);
         }
         let problem = match restored {
-            Ok(Ok(Ok(()))) => return Ok(()),
-            Ok(Err(network)) => return Err(StartError::Final(network)),
-            Ok(Ok(Err(error @ (Error::Damaged(_) | Error::Io { .. })))) => {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error @ (Error::Damaged(_) | Error::Io { .. }))) => {
                 return Err(StartError::Template(error.to_string()));
             }
-            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
             Err(_) => "the template was not restored in time".to_owned(),
         };
         // A VMM that refuses the template ends, and says why.

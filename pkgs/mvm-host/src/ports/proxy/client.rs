@@ -6,6 +6,7 @@ use crate::client::{nobody_listens, read_frame, write_frame};
 use crate::{Error, Result};
 use mvm_spec::VmName;
 use mvm_spec::forward::Forward;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::net::UnixStream;
@@ -102,8 +103,13 @@ impl Client {
     }
 
     async fn reply(&mut self) -> Result<Reply> {
-        let reply = read_frame(&mut self.stream).await.map_err(Error::system("hear the proxy"))?;
-        reply.ok_or_else(|| Error::Failed("the proxy ended in the middle; try again".to_owned()))
+        let failed = Error::system("hear the proxy");
+        match read_frame(&mut self.stream).await {
+            Ok(Some(reply)) => Ok(reply),
+            // The same as a connection that is reset: which of them it is depends on what the proxy had read.
+            Ok(None) => Err(failed(std::io::Error::new(ErrorKind::UnexpectedEof, "it has ended; try again"))),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 
@@ -124,4 +130,25 @@ fn unexpected(reply: Reply) -> Error {
             format!("the proxy answered {other:?}; is it of another version? stop all VMs and try again")
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_that_ends_instead_of_answering_is_known_by_the_kind_of_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("ports.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let mut client = Client::connect(&socket).await.unwrap().unwrap();
+        let proxy = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // All that was sent is read: the connection is closed, not reset.
+            read_frame::<Request>(&mut stream).await.unwrap().unwrap();
+        };
+        let (listed, ()) = tokio::join!(client.list(None), proxy);
+        let Err(Error::System { source, .. }) = listed else { panic!("{listed:?}") };
+        assert_eq!(source.kind(), ErrorKind::UnexpectedEof);
+    }
 }

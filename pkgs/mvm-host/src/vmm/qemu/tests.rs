@@ -17,7 +17,7 @@ fn machine() -> Machine {
             Share { tag: "mvm-software".to_owned(), fd: 10 },
             Share { tag: "a,b".to_owned(), fd: 11 },
         ],
-        tap: Some(Tap { fd: Some(12), mac: "02:00:5e:10:00:01".parse().unwrap() }),
+        tap: Some(Tap { fd: 12, mac: "02:00:5e:10:00:01".parse().unwrap() }),
         home: Some(13),
         mux: 14,
         qmp: Some(15),
@@ -93,7 +93,6 @@ fn an_old_qemu_is_refused_with_what_to_do() {
 fn arguments_of_a_template() {
     let template = Machine {
         shares: Vec::new(),
-        tap: None,
         home: None,
         origin: Origin::Template { memory: "/memory/guest".into() },
         ..machine()
@@ -103,8 +102,7 @@ fn arguments_of_a_template() {
 
 #[test]
 fn arguments_of_a_restored_machine_and_of_its_devices() {
-    let mut restored = Machine { origin: Origin::Restore { memory: "/memory/guest".into() }, ..machine() };
-    restored.tap.as_mut().unwrap().fd = None;
+    let restored = Machine { origin: Origin::Restore { memory: "/memory/guest".into() }, ..machine() };
     let qemu = Qemu::new("/q".into(), "QEMU emulator version 7.2.0").unwrap();
     let devices: Vec<String> =
         qemu.plug(&restored).iter().map(|(command, arguments)| format!("{command} {arguments}")).collect();
@@ -114,10 +112,15 @@ fn arguments_of_a_restored_machine_and_of_its_devices() {
 #[test]
 fn a_restored_machine_is_its_template_but_for_where_it_comes_from() {
     // What differs here would be refused by QEMU, or worse, not be noticed.
-    for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
-        let bare = Machine { shares: Vec::new(), tap: None, home: None, accelerator, ..machine() };
+    let network = machine().tap;
+    let cases = [(Accelerator::Tcg, None), (Accelerator::Tcg, network.clone()), (Accelerator::Kvm, network)];
+    for (accelerator, tap) in cases {
+        let bare = Machine { shares: Vec::new(), home: None, accelerator, tap, ..machine() };
         let memory = PathBuf::from("/memory/guest");
-        let template = Machine { origin: Origin::Template { memory: memory.clone() }, ..bare.clone() };
+        let mut template = Machine { origin: Origin::Template { memory: memory.clone() }, ..bare.clone() };
+        if let Some(tap) = &mut template.tap {
+            tap.mac = "02:00:5e:10:00:99".parse().unwrap();
+        }
         let restored = Machine { origin: Origin::Restore { memory }, ..bare };
         let from = ["-kernel", "-initrd", "-append", "-incoming"];
         let rest = |machine: &Machine| -> Vec<String> {
