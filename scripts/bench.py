@@ -129,9 +129,19 @@ def first_uses(options, project):
 COPIES = 10
 
 
+def processor_time():
+    """Milliseconds that the processors have worked, all together; and, within virtual machines, those that others have taken
+    from them (proc(5), /proc/stat)."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+    tick = 1000 / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) * tick, steal * tick
+
+
 def copies_together(options, scratch, project):
-    """Wall time of one start in a running realm, and of ten of the same template together."""
-    one, ten = [], []
+    """Wall time of one start in a running realm, and of ten of the same template together; and the processor time that each
+    of the ten took."""
+    one, ten, work, taken = [], [], [], []
     with vms(scratch, "together"):
         run("mvm", "create", "base", "--project", str(project), "--start")
         run("mvm", "create", "copy", "--project", str(project), "--copies", str(COPIES))
@@ -139,25 +149,13 @@ def copies_together(options, scratch, project):
         for _ in range(max(3, options.runs // 3)):
             one.append(timed("mvm", "start", names[0]))
             run("mvm", "stop", "--force", "--yes", names[0])
+            before = processor_time()
             ten.append(timed("mvm", "start", *names))
+            after = processor_time()
+            work.append((after[0] - before[0]) / COPIES)
+            taken.append((after[1] - before[1]) / COPIES)
             run("mvm", "stop", "--force", "--yes", *names)
-    return Samples(one), Samples(ten)
-
-
-# What only computes, for about a second.
-LOOP = (sys.executable, "-c", "sum(range(20_000_000))")
-
-
-def loops_together(options):
-    """Wall time of a program that only computes, and of ten of them together: what the processors allow."""
-
-    def together(number):
-        start = time.perf_counter()
-        for loop in [subprocess.Popen(LOOP) for _ in range(number)]:
-            loop.wait()
-        return (time.perf_counter() - start) * 1000
-
-    return tuple(Samples(together(number) for _ in range(max(3, options.runs // 3))) for number in (1, COPIES))
+    return Samples(one), Samples(ten), Samples(work), Samples(taken)
 
 
 def soak(options, scratch):
@@ -439,12 +437,13 @@ def measure(options, scratch):
             else:
                 row(f"{name} in a guest", found["mvm"], "", found["mvm"].median, "ms")
     progress("ten copies")
-    one, ten = copies_together(options, scratch, project)
+    one, ten, work, taken = copies_together(options, scratch, project)
     ratio = ten.median / one.median
-    row("`mvm start` of ten copies together / of one", f"{ratio:.1f} ({ten})", "at most 4", ratio, "")
-    one, ten = loops_together(options)
-    ratio = ten.median / one.median
-    row("the same of a program that only computes", f"{ratio:.1f}", "", ratio, "")
+    row("`mvm start` of ten copies together / of one", f"{ratio:.1f} ({ten} and {one})", "at most 4", ratio, "")
+    processors = os.cpu_count()
+    least = COPIES * work.median / processors / one.median
+    text = f"{least:.1f} ({work} each; {taken.median:.0f} ms more taken by the machine's own host)"
+    row(f"what their processor time alone makes of that on {processors} processors", text, "", least, "")
     progress("idle VMs")
     (warm_private, warm_guest), (cold_private, cold_guest) = (idle_memory(scratch, project, how) for how in ([], ["--cold"]))
     text = f"{warm_private:.0f} MiB ({warm_guest:.0f} the guest's); cold {cold_private:.0f} MiB ({cold_guest:.0f})"

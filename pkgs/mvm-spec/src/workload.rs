@@ -73,6 +73,9 @@ pub struct Process {
     /// When it is started again, with increasing pauses.
     #[serde(default)]
     pub restart: Restart,
+    /// The signal that asks it to end.
+    #[serde(default, skip_serializing_if = "StopSignal::is_default")]
+    pub stop_signal: StopSignal,
     /// It refuses to run as root: where the VM's ordinary user is root, it runs as a user without privileges.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refuses_root: bool,
@@ -100,6 +103,32 @@ pub enum Restart {
     OnFailure,
     /// Never.
     No,
+}
+
+/// What a process is asked to end by (signal(7)). Only for SIGTERM are all processes that it has started asked with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tool", derive(schemars::JsonSchema))]
+pub enum StopSignal {
+    /// What most programs take for it.
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// As by Ctrl-C; of PostgreSQL: without waiting for clients.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// Of some servers: when all requests are served.
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// The terminal is gone: what shells end by.
+    #[serde(rename = "SIGHUP")]
+    Hup,
+}
+
+impl StopSignal {
+    /// Whether it need not be said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a process of a workload is.

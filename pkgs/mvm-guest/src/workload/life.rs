@@ -7,7 +7,8 @@ use super::pause::Pauses;
 use super::ready::{Sign, TRY};
 use super::start::{Mode, Prepared, Settings};
 use crate::reaper::Exit;
-use mvm_spec::workload::{Process, ProcessPhase, ProcessStatus, Restart, Workload};
+use mvm_spec::workload::{Process, ProcessPhase, ProcessStatus, Restart, StopSignal, Workload};
+use nix::sys::signal::Signal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -106,7 +107,8 @@ impl Life {
             self.set(ProcessPhase::Starting, None, "is prepared".to_owned());
             self.to_end(&prepared, "its preparation", &self.process.prepare).await?;
         }
-        let mut running = self.start(&prepared, &self.process.exec, Mode::Plain)?;
+        let stop = stop_signal(self.process.stop_signal);
+        let mut running = self.start(&prepared, &self.process.exec, Mode::Plain, stop)?;
         *begun = Some(Instant::now());
         self.set(ProcessPhase::Starting, Some(running.pid.as_raw()), String::new());
         let up = async {
@@ -143,7 +145,7 @@ impl Life {
 
     /// Runs a command that must succeed.
     async fn to_end(&self, prepared: &Prepared<'_>, what: &str, script: &str) -> Result<(), End> {
-        let mut running = self.start(prepared, script, Mode::Strict)?;
+        let mut running = self.start(prepared, script, Mode::Strict, Signal::SIGTERM)?;
         let exit = running.ended().await;
         self.groups.end(running.pid).await;
         if exit.success() { Ok(()) } else { Err(End::Failed(format!("{what} {}", ended(exit)))) }
@@ -151,7 +153,8 @@ impl Life {
 
     /// Whether a command succeeds.
     async fn succeeds(&self, prepared: &Prepared<'_>, script: &str) -> bool {
-        let Ok(mut running) = self.groups.start(&mut prepared.command(script, Mode::Plain)) else {
+        let mut command = prepared.command(script, Mode::Plain);
+        let Ok(mut running) = self.groups.start(&mut command, Signal::SIGTERM) else {
             return false;
         };
         let exit = tokio::time::timeout(TRY, running.ended()).await;
@@ -159,12 +162,12 @@ impl Life {
         exit.is_ok_and(Exit::success)
     }
 
-    fn start(&self, prepared: &Prepared<'_>, script: &str, mode: Mode) -> Result<Running, End> {
+    fn start(&self, prepared: &Prepared<'_>, script: &str, mode: Mode, stop: Signal) -> Result<Running, End> {
         let failed = |error: anyhow::Error| End::Failed(format!("{error:#}"));
         let (mut command, output) = prepared.command_with_output(script, mode).map_err(failed)?;
         let running = self
             .groups
-            .start(&mut command)
+            .start(&mut command, stop)
             .map_err(|error| End::Failed(format!("it can't be started: {error}")))?;
         let mut pumps = self.pumps.lock().unwrap_or_else(PoisonError::into_inner);
         pumps.retain(|pump| !pump.is_finished());
@@ -205,6 +208,15 @@ impl std::fmt::Display for End {
     }
 }
 
+fn stop_signal(signal: StopSignal) -> Signal {
+    match signal {
+        StopSignal::Term => Signal::SIGTERM,
+        StopSignal::Int => Signal::SIGINT,
+        StopSignal::Quit => Signal::SIGQUIT,
+        StopSignal::Hup => Signal::SIGHUP,
+    }
+}
+
 /// How it ended, in words.
 fn ended(exit: Exit) -> String {
     match exit {
@@ -227,7 +239,6 @@ fn missing(program: &str, package: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::Signal;
 
     #[test]
     fn what_follows_an_end_is_as_the_process_says() {

@@ -1,7 +1,7 @@
 //! What runs in the embedded guest: services and processes of a plan as a workload.
 
 use super::{Plan, PlannedProcess, PlannedService};
-use mvm_spec::workload::{self, Process, Restart, VERSION, Workload};
+use mvm_spec::workload::{self, Process, Restart, StopSignal, VERSION, Workload};
 use std::collections::BTreeMap;
 
 /// The workload of a plan. `startable` says whether a service's program is there: processes without an order of their own
@@ -89,6 +89,7 @@ fn service(one: &PlannedService, name: String) -> Process {
         after: Vec::new(),
         ports: one.ports.values().copied().filter(|port| *port != 0).collect(),
         restart: Restart::Always,
+        stop_signal: command.stop_signal,
         refuses_root: one.refuses_root,
         directories: one.directories.clone(),
         program: Some(one.program.clone()),
@@ -108,6 +109,7 @@ fn process(one: &PlannedProcess, name: String, after: Vec<String>) -> Process {
         after,
         ports: one.ports.values().copied().filter(|port| *port != 0).collect(),
         restart: Restart::OnFailure,
+        stop_signal: StopSignal::default(),
         refuses_root: false,
         directories: Vec::new(),
         program: None,

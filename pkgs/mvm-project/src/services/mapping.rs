@@ -1,6 +1,7 @@
 //! The one shape that all services have.
 
 use super::{NixValue, Settings};
+use mvm_spec::workload::StopSignal;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -101,6 +102,9 @@ pub struct Command {
     pub ready: String,
     /// Run once after the service first became ready. Empty: nothing.
     pub setup: String,
+    /// The signal that asks the service to end.
+    #[serde(skip_serializing_if = "StopSignal::is_default")]
+    pub stop_signal: StopSignal,
 }
 
 impl Run {

@@ -58,6 +58,7 @@ fn run(settings: &Settings<'_>) -> Run {
                 shell(&statements)
             ),
         },
+        ..Command::default()
     };
     run.option("services.mysql.enable", true)
         .option("services.mysql.settings.mysqld.port", port)

@@ -4,6 +4,7 @@ use super::mapping::{Command, Mapping, Port, PortSetting, Run};
 use super::{NixValue, Settings, approximate, sql};
 use crate::project::Datum;
 use crate::quote::shell;
+use mvm_spec::workload::StopSignal;
 
 pub static MAPPING: Mapping = Mapping {
     name: "postgres",
@@ -64,6 +65,8 @@ fn run(settings: &Settings<'_>) -> Run {
                 )
             })
             .collect(),
+        // "Fast": at SIGTERM it waits until the last client has gone (PostgreSQL, "Shutting Down the Server").
+        stop_signal: StopSignal::Int,
     };
     nixos(settings, port, &mut run);
     run.variable("PGHOST", "127.0.0.1").variable("PGPORT", "{main}");

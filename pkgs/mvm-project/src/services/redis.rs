@@ -30,7 +30,7 @@ fn run(settings: &Settings<'_>) -> Run {
                  \"$STATE_DIRECTORY\" --unixsocket \"$RUNTIME_DIRECTORY/redis.sock\" --daemonize no"
             ),
             ready: "test \"$(redis-cli -s \"$RUNTIME_DIRECTORY/redis.sock\" ping)\" = PONG".to_owned(),
-            setup: String::new(),
+            ..Command::default()
         },
         ..Run::default()
     };

@@ -241,6 +241,14 @@ http.server.HTTPServer(("", 8000), Handler).serve_forever()
         "psql -Atc 'SELECT text FROM greeting' \"$DATABASE_URL\"",
     ]);
     assert_eq!(asked, "from the database\n");
+
+    // A client that stays does not keep the server from ending in order.
+    let sleeper = "setsid psql -c 'SELECT pg_sleep(1000)' \"$DATABASE_URL\" >/dev/null 2>&1 &
+                   until psql -Atc 'SELECT query FROM pg_stat_activity' \"$DATABASE_URL\" | grep -q '^SELECT pg_sleep'; do sleep 0.1; done";
+    desk.ok(&["mvm", "exec", "shop", "--", "timeout", "60", "sh", "-c", sleeper]);
+    desk.ok(&["mvm", "stop", "shop"]);
+    let log = desk.ok(&["mvm", "logs", "shop", "--process", "postgres"]);
+    assert!(log.contains("fast shutdown") && log.contains("database system is shut down"), "{log}");
 }
 
 #[test]
