@@ -108,6 +108,8 @@ pub async fn ready(channel: UnixStream) -> Result<Qmp> {
     let on = |name| json!({"capability": name, "state": true});
     let capabilities = json!({"capabilities": [on("x-ignore-shared"), on("events")]});
     qmp.execute("migrate-set-capabilities", capabilities).await?;
+    // After a restore QEMU would announce its machine's address on the network, which is the template's: nobody's.
+    qmp.execute("migrate-set-parameters", json!({"announce-rounds": 0})).await?;
     Ok(qmp)
 }
 

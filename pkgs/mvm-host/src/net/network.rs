@@ -115,10 +115,9 @@ impl Network {
     /// As [`Self::add_guest`], for a guest whose tap somebody else has made and keeps.
     pub async fn adopt_guest(&self, guest: Guest) -> Result<()> {
         let mut state = self.state.lock().await;
-        let name = guest.name.clone();
-        self.connect(&mut state, guest).await?;
-        state.adopted.insert(name);
-        Ok(())
+        // Before anything can fail: what is removed after that must not be somebody else's tap.
+        state.adopted.insert(guest.name.clone());
+        self.connect(&mut state, guest).await
     }
 
     async fn connect(&self, state: &mut State, guest: Guest) -> Result<()> {

@@ -244,8 +244,8 @@ fn arguments(machine: &Machine) -> Vec<OsString> {
         if boots {
             args.device("virtio-net", &format!(",netdev=net,mac={}{rom}", tap.mac));
         } else {
-            // On this bus for the size of its queues, as the serial port. It has nothing to announce after a restore: nobody
-            // has heard of it yet.
+            // On this bus for the size of its queues, as the serial port. The guest is not to announce itself after a restore
+            // either: nobody has heard of it yet.
             let properties = format!("addr=2,netdev=net,mac={TEMPLATE_MAC},romfile=,guest_announce=off");
             args.add("-device", format!("virtio-net-pci,{properties}"));
         }

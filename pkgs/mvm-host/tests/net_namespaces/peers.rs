@@ -81,6 +81,21 @@ fn two_guests_can_not_have_one_address() {
     });
 }
 
+#[test]
+fn a_tap_of_somebody_else_stays_where_it_could_not_be_connected() {
+    in_namespaces("peers::a_tap_of_somebody_else_stays_where_it_could_not_be_connected", || {
+        let lan = Lan::new();
+        lan.realm.shell("ip tuntap add mode tap name mvm-c");
+        lan.with(|network| async move {
+            let nowhere = ruleset::Guest { bridge: "br-none".into(), ..guest("c", 11) };
+            let error = network.adopt_guest(nowhere).await.unwrap_err().to_string();
+            assert!(error.contains("`br-none`"), "{error}");
+            network.remove_guest(&name("c")).await.unwrap();
+        });
+        lan.realm.shell("ip link show mvm-c");
+    });
+}
+
 /// A guest on a bridge of its own.
 fn boot_alone(lan: &Lan, vm: &str, peers: &[&str], taken: &mut Vec<mvm_spec::latest::Network>) -> Guest {
     let topology = BridgePerVm { pool: "10.0.0.0/8".parse().unwrap(), busy: Vec::new() };
